@@ -1,0 +1,74 @@
+"""A figure that carries its description and its numbers."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING
+
+from labkit.show.encoding import SCALE, data_uri, need_alt, png, render
+from labkit.show.tables import Table, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Shown", "figure"]
+
+
+class Shown:
+    """A figure with alt text, as it is stored in a notebook.
+
+    ``.html``: the ``<figure>`` element.  ``.png``: the picture's bytes.  ``.alt``: its description.
+    """
+
+    def __init__(self, html: str, png: bytes, alt: str, size: tuple[int, int]):
+        self.html, self.png, self.alt, self.size = html, png, alt, size
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        # HTML first for every page; the plain image is for PDF, and for tools that show no HTML.
+        data = {
+            "text/html": self.html,
+            "image/png": base64.b64encode(self.png).decode("ascii"),
+            "text/plain": self.alt,
+        }
+        width, height = self.size
+        return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
+
+
+def figure(fig: Figure, *, alt: str, numbers=None, caption: str | None = None) -> Shown:
+    """A matplotlib figure with a description and, folded below, its numbers.
+
+    fig: the figure; it is closed, so that the notebook does not show it twice.  alt: what it shows,
+    in a sentence, for those who do not see it.  numbers: what :func:`labkit.show.table` takes.
+    caption: one line of plain text below the picture.
+    Put the call last in a cell, or in ``display(...)``. Raises ValueError where alt is empty.
+
+    >>> from matplotlib.figure import Figure
+    >>> fig = Figure()
+    >>> _ = fig.subplots().plot([1, 2, 3])
+    >>> figure(fig, alt="A line that rises from 1 to 3.", numbers={"x": [0, 1, 2], "y": [1, 2, 3]})
+    A line that rises from 1 to 3.
+    """
+    alt = need_alt(alt)
+    folded = None if numbers is None else numbers if isinstance(numbers, Table) else table(numbers)
+    picture = render(fig)
+    size = (picture.width // SCALE, picture.height // SCALE)
+    content = png(picture)
+    parts = [image(data_uri(content, "png"), alt, size)]
+    if caption:
+        parts.append(f"<figcaption>{html.escape(caption)}</figcaption>")
+    if folded is not None:
+        parts.append(f"<details><summary>Show the numbers</summary>{folded.html}</details>")
+    return Shown(f'<figure class="labkit-figure">{"".join(parts)}</figure>', content, alt, size)
+
+
+def image(uri: str, alt: str, size: tuple[int, int], attributes: str = "") -> str:
+    """The ``<img>`` of a picture of ``size`` CSS pixels, which shrinks with the page."""
+    width, height = size
+    return (
+        f'<img src="{uri}" alt="{html.escape(alt, quote=True)}" width="{width}" height="{height}"'
+        f'{attributes} style="max-width:100%;height:auto;border-radius:6px">'
+    )
