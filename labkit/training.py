@@ -61,16 +61,18 @@ def fit(
     batch_size: int = 64,
     lr: float = 3e-3,
     weight_decay: float = 0.05,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
     schedule: Callable[[float], float] = cosine,
     augment: Callable[..., Tensor] | None = None,
     loss: Callable[..., Tensor] = cross_entropy,
     ema: float | None = None,
     seed: int = 0,
 ) -> Fit:
-    """Train with AdamW on batches drawn without replacement, epoch after epoch.
+    """Train on batches drawn without replacement, epoch after epoch.
 
     model: trained in place, on its own device.  images: float[N, ...].  labels: int64[N] or
     float[N, K].  batch_size: examples per step; all N where N is smaller.
+    optimizer: called as ``optimizer(parameters, lr=lr, weight_decay=weight_decay)``.
     augment: called as ``augment(images, generator=g)`` on each batch.
     loss: called as ``loss(model, images, labels, progress=p, generator=g)``; p is the share of
     steps already done, in [0, 1), so that a loss can change late in training.
@@ -98,7 +100,7 @@ def fit(
     draws, order = generator(seed, device), torch.empty(0, dtype=torch.long)
     shuffle = generator(seed)
     batch_size = min(batch_size, len(images))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+    stepper = optimizer(model.parameters(), lr=lr, weight_decay=weight_decay)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
 
     losses = []
@@ -111,11 +113,11 @@ def fit(
         if augment is not None:
             batch = augment(batch, generator=draws)
         value = loss(model, batch, labels[chosen], progress=step / steps, generator=draws)
-        for group in optimizer.param_groups:
+        for group in stepper.param_groups:
             group["lr"] = lr * schedule((step + 1) / steps)
-        optimizer.zero_grad(set_to_none=True)
+        stepper.zero_grad(set_to_none=True)
         value.backward()
-        optimizer.step()
+        stepper.step()
         if average is not None:
             average.update_parameters(model)
         losses.append(value.detach())

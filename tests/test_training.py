@@ -132,6 +132,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step():
         (models.cnn(classes=5), (2, 3, 24, 24)),
         (models.mlp(classes=5, inputs=64), (2, 1, 8, 8)),
         (models.vit(classes=5, image_size=16, depth=1), (2, 3, 16, 16)),
+        (models.wide_resnet(classes=5, depth=10, widen=1), (2, 3, 16, 16)),
     ],
 )
 def test_networks_give_logits_features_and_gradients(model, shape):
@@ -145,3 +146,10 @@ def test_networks_give_logits_features_and_gradients(model, shape):
 def test_a_patch_that_does_not_divide_the_image_is_named():
     with pytest.raises(ValueError, match="patch must divide image_size=30, got 4"):
         models.vit(classes=2, image_size=30)
+
+
+def test_wide_resnet_has_the_published_number_of_parameters():
+    model = models.wide_resnet(classes=10, depth=28, widen=10)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == 36.5
+    with pytest.raises(ValueError, match="got 17"):
+        models.wide_resnet(classes=10, depth=17)
