@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from labkit.show.encoding import SCALE, data_uri, need_alt, png, render, webp
-from labkit.show.figures import Shown, image
+from labkit.show.figures import Shown, css_size, image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,8 +34,8 @@ __all__ = ["explore"]
 MOST_FRAMES = 12
 MOST_BYTES = 15_000
 # What is given up to fit a frame: first exactness, then quality, then pixels (per CSS pixel).
+QUALITIES = (85, 70, 55, 40)
 SCALES = (2.0, 1.5, 1.0, 0.75)
-QUALITIES = (None, 85, 70, 55, 40)
 
 SCRIPT = """<script>
 for (const root of document.querySelectorAll("figure.labkit-explore:not([data-ready])")) {
@@ -150,15 +150,15 @@ def _static(draw, describe, knobs: dict[str, list]) -> Shown:
     if len({picture.size for picture in pictures}) > 1:
         sizes = sorted({picture.size for picture in pictures})
         raise ValueError(f"draw: takes figures of one size for all frames, got {sizes} pixels")
-    size = (pictures[0].width // SCALE, pictures[0].height // SCALE)
-    frames = [data_uri(frame, "webp") for frame in _frames(pictures, settings)]
-    first = png(pictures[0])
+    shrunk, frames = _frames(pictures, settings)
+    first = image(data_uri(png(shrunk), "png"), alts[0], css_size(pictures[0]))
+    addresses = [data_uri(frame, "webp") for frame in frames]
     controls = "".join(_control(name, values) for name, values in knobs.items())
     content = (
-        f'<figure class="labkit-explore" data-frames="{_json(frames)}" data-alts="{_json(alts)}">'
-        f"{image(data_uri(first, 'png'), alts[0], size)}{controls}</figure>{SCRIPT}"
+        f'<figure class="labkit-explore" data-frames="{_json(addresses)}" data-alts="{_json(alts)}">'
+        f"{first}{controls}</figure>{SCRIPT}"
     )
-    return Shown(content, first, alts[0], size)
+    return Shown(content, pictures[0], alts[0])
 
 
 def _json(value) -> str:
@@ -178,25 +178,29 @@ def _control(name: str, values: list) -> str:
     )
 
 
-def _frames(pictures: list[Image], settings: list[dict]) -> list[bytes]:
-    """Each picture as WebP of at most 15 kB: all of one size, each of the best quality that fits."""
+def _frames(pictures: list[Image], settings: list[dict]) -> tuple[Image, list[bytes]]:
+    """The first picture at the frames' size, and each as WebP of at most 15 kB, as good as fits."""
     for scale in SCALES:
         size = tuple(round(side * scale / SCALE) for side in pictures[0].size)
-        frames = [_fit(picture if scale == SCALE else picture.resize(size)) for picture in pictures]
-        if all(frames):
-            return frames
-    worst = settings[frames.index(None)]
-    raise ValueError(
-        f"draw: the frame for {worst} does not fit in {MOST_BYTES} bytes; draw fewer or smaller things"
-    )
+        shrunk = [picture if scale == SCALE else picture.resize(size) for picture in pictures]
+        # Asked first, since it settles most scales in one step: does each fit in the lowest quality?
+        misfit = next(
+            (i for i, p in enumerate(shrunk) if len(webp(p, quality=QUALITIES[-1])) > MOST_BYTES), None
+        )
+        if misfit is None:
+            return shrunk[0], [_best(picture) for picture in shrunk]
+    message = f"does not fit in {MOST_BYTES} bytes; draw a smaller figure, or less in it"
+    raise ValueError(f"draw: the frame for {settings[misfit]} {message}")
 
 
-def _fit(picture: Image) -> bytes | None:
-    for quality in QUALITIES:
+def _best(picture: Image) -> bytes:
+    # Lossless suits charts and is the smaller there; it never fits a photograph.
+    few_colors = picture.getcolors(maxcolors=MOST_BYTES) is not None
+    for quality in (None, *QUALITIES) if few_colors else QUALITIES:
         frame = webp(picture, quality=quality)
         if len(frame) <= MOST_BYTES:
             return frame
-    return None
+    raise AssertionError("the lowest quality was checked to fit")
 
 
 def _widget(draw, describe, knobs: dict[str, list]):
@@ -218,8 +222,8 @@ def _widget(draw, describe, knobs: dict[str, list]):
         values = {name: slider.value for name, slider in sliders.items()}
         try:
             drawn = render(draw(**values))
-            size = (drawn.width // SCALE, drawn.height // SCALE)
-            picture.value = image(data_uri(png(drawn), "png"), need_alt(describe(**values)), size)
+            text = need_alt(describe(**values))
+            picture.value = image(data_uri(png(drawn), "png"), text, css_size(drawn))
         except Exception as error:
             # A front end hides what a callback raises: show it where the picture would be.
             picture.value = f"<pre>{html.escape(f'{type(error).__name__}: {error}')}</pre>"

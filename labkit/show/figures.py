@@ -11,6 +11,7 @@ from labkit.show.tables import Table, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 __all__ = ["Shown", "figure"]
 
@@ -18,11 +19,14 @@ __all__ = ["Shown", "figure"]
 class Shown:
     """A figure with alt text, as it is stored in a notebook.
 
-    ``.html``: the ``<figure>`` element.  ``.png``: the picture's bytes.  ``.alt``: its description.
+    ``.html``: the ``<figure>`` element, complete in itself.  ``.png``: the bytes of a smaller picture,
+    for what shows no HTML.  ``.alt``: the description.
     """
 
-    def __init__(self, html: str, png: bytes, alt: str, size: tuple[int, int]):
-        self.html, self.png, self.alt, self.size = html, png, alt, size
+    def __init__(self, html: str, picture: Image, alt: str):
+        self.html, self.alt = html, alt
+        # One pixel per CSS pixel: a notebook holds this beside the picture in the HTML.
+        self.png = png(picture.reduce(SCALE), colors=64)
 
     def __repr__(self) -> str:
         return self.alt
@@ -34,8 +38,7 @@ class Shown:
             "image/png": base64.b64encode(self.png).decode("ascii"),
             "text/plain": self.alt,
         }
-        width, height = self.size
-        return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
+        return data, {"image/png": {"alt": self.alt}}
 
 
 def figure(fig: Figure, *, alt: str, numbers=None, caption: str | None = None) -> Shown:
@@ -55,20 +58,23 @@ def figure(fig: Figure, *, alt: str, numbers=None, caption: str | None = None) -
     alt = need_alt(alt)
     folded = None if numbers is None else numbers if isinstance(numbers, Table) else table(numbers)
     picture = render(fig)
-    size = (picture.width // SCALE, picture.height // SCALE)
-    content = png(picture)
-    parts = [image(data_uri(content, "png"), alt, size)]
+    parts = [image(data_uri(png(picture), "png"), alt, css_size(picture))]
     if caption:
         parts.append(f"<figcaption>{html.escape(caption)}</figcaption>")
     if folded is not None:
         parts.append(f"<details><summary>Show the numbers</summary>{folded.html}</details>")
-    return Shown(f'<figure class="labkit-figure">{"".join(parts)}</figure>', content, alt, size)
+    return Shown(f'<figure class="labkit-figure">{"".join(parts)}</figure>', picture, alt)
 
 
-def image(uri: str, alt: str, size: tuple[int, int], attributes: str = "") -> str:
+def css_size(picture: Image) -> tuple[int, int]:
+    """Width and height on a page, in CSS pixels."""
+    return picture.width // SCALE, picture.height // SCALE
+
+
+def image(uri: str, alt: str, size: tuple[int, int]) -> str:
     """The ``<img>`` of a picture of ``size`` CSS pixels, which shrinks with the page."""
     width, height = size
     return (
-        f'<img src="{uri}" alt="{html.escape(alt, quote=True)}" width="{width}" height="{height}"'
-        f'{attributes} style="max-width:100%;height:auto;border-radius:6px">'
+        f'<img src="{uri}" alt="{html.escape(alt, quote=True)}" width="{width}" height="{height}" '
+        f'style="max-width:100%;height:auto;border-radius:6px">'
     )

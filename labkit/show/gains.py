@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labkit.show.theme import COLORS, FAINT, INK, MARKERS, styled
+from labkit.show.theme import COLORS, FAINT, INK, MARKERS, PAPER, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,21 +66,26 @@ def gain(
         for _, (middle, bottom, top), role, label in curves:
             axes.fill_between(places, bottom, top, color=COLORS[role], alpha=0.18, linewidth=0, zorder=2)
             axes.plot(places, middle, color=COLORS[role], marker=MARKERS[role], label=label, zorder=3)
+        middle_place = (places[0] + places[-1]) / 2
         for cross in [] if crossing is None else np.atleast_1d(crossing):
             axes.axvline(cross, color=INK, linewidth=1.2, linestyle=":", zorder=1)
+            side = -1 if cross > middle_place else 1  # the text towards the middle, inside the axes
             axes.annotate(
                 f"gain ends at {cross:.3g}",
                 (cross, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, -4),
+                xytext=(4 * side, -3),
                 textcoords="offset points",
+                ha="right" if side < 0 else "left",
                 va="top",
                 fontsize=11,
+                bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1},
+                zorder=5,
             )
         if named or len(xs) <= 7:
             axes.set_xticks(places, [x if isinstance(x, str) else f"{x:g}" for x in xs])
         axes.set_xlabel(knob)
         axes.set_ylabel(f"gain in {metric}" + (f" ({unit})" if unit else ""))
         if control is not None:
-            axes.legend()
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.1)
     return figure

@@ -50,7 +50,7 @@ def images(
         raise ValueError(f"columns: takes 1 to 24, got {columns}")
     rows = math.ceil(count / columns)
     cell = WIDTH / columns
-    size = (WIDTH, rows * (cell * height / width + (0.3 if titles else 0.06)))
+    size = (WIDTH, rows * (cell * height / width + (0.25 if titles else 0.03)))
     with styled():
         figure = Figure(figsize=size)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)

@@ -32,6 +32,8 @@ _STYLE = {
     "figure.dpi": 100,
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
     "savefig.dpi": 200,
     "savefig.facecolor": PAPER,
     "font.family": "DejaVu Sans",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from labkit.show.theme import COLORS, FAINT, INK, WIDTH, roles, styled
 
@@ -68,23 +69,37 @@ def verdict(
     methods = [method] if isinstance(method, str) else list(method)
     intervals = _intervals(difference, methods)
     _check(values, baseline, methods, control, margin, kind)
-    symbol = VERDICT_SYMBOLS.get(word, "") if symbol is None else symbol
-    rows = [(name, baseline, interval) for name, interval in zip(methods, intervals, strict=True)]
-    if control is not None:
-        rows += [(name, control, control_difference) for name in methods[:1]]
+    ratio = kind == "ratio"
     looks = roles(values, baseline=baseline, methods=methods, control=control)
+    pairs = zip(methods, intervals, strict=True)
+    rows = [_Row(name, baseline, looks[name], interval) for name, interval in pairs]
+    if control is not None:
+        if control_difference is not None:
+            _check_interval(control_difference, "control_difference")
+        # In the control's colour, as in the picture of the gain.
+        rows.append(_Row(methods[0], control, looks[control], control_difference))
+    symbol = VERDICT_SYMBOLS.get(word, "") if symbol is None else symbol
     with styled():
         heights = [0.45 * len(values) + 0.35, 0.62 * len(rows) + 0.35]
-        figure = Figure(figsize=(WIDTH, sum(heights) + 1.55))
+        figure = Figure(figsize=(WIDTH, sum(heights) + 1.9))
         above, below = figure.subplots(2, 1, height_ratios=heights)
         figure.suptitle(f"{symbol} {word}".strip(), x=0.02, ha="left", fontsize=15, fontweight="bold")
-        _draw_values(above, values, looks, baseline, methods, kind == "ratio")
-        above.set_xlabel(
-            _label(metric, unit) + (", higher is better" if higher_is_better else ", lower is better")
-        )
-        _draw_differences(below, values, looks, rows, margin, kind == "ratio", higher_is_better)
-        below.set_xlabel(_difference_label(metric, unit, kind == "ratio"))
+        _draw_values(above, values, looks, baseline, methods, ratio)
+        _x_label(above, f"{metric}{_in(unit)}, {'higher' if higher_is_better else 'lower'} is better")
+        _draw_differences(below, values, rows, margin, ratio, higher_is_better)
+        band = f"{math.exp(-margin):.3g} to {math.exp(margin):.3g}" if ratio else f"±{margin:g}"
+        gain = f"gain in {metric}, as a factor" if ratio else f"gain in {metric}{_in(unit)}"
+        _x_label(below, f"{gain}; grey: {band}, too small to matter")
     return figure
+
+
+class _Row(NamedTuple):
+    """One comparison: ``name`` against ``other``, drawn in a colour and marker."""
+
+    name: str
+    other: str
+    look: tuple[str, str]
+    interval: Interval | None
 
 
 def _intervals(difference, methods: list[str]) -> list[Interval | None]:
@@ -124,16 +139,31 @@ def _check(values, baseline, methods, control, margin, kind) -> None:
             raise ValueError(f"values[{name!r}]: takes numbers that are {need}, got {list(numbers)}")
 
 
-def _label(metric: str, unit: str) -> str:
-    return f"{metric} ({unit})" if unit else metric
+def _in(unit: str) -> str:
+    return f" ({unit})" if unit else ""
 
 
-def _difference_label(metric: str, unit: str, ratio: bool) -> str:
-    return f"factor gained in {metric}" if ratio else "gain in " + _label(metric, unit)
+def _wrap(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width)) or text
 
 
-def _wrap(name: str) -> str:
-    return "\n".join(textwrap.wrap(name, 18)) or name
+def _x_label(axes: Axes, text: str) -> None:
+    axes.set_xlabel(_wrap(text, 40))
+
+
+def _x_ticks(axes: Axes, ratio: bool) -> None:
+    """Few plain numbers, on a logarithmic axis too."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axes.grid(axis="y", visible=False)
+    if ratio:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axes.get_xlim()
+    wide = ratio and high > 20 * low
+    locator = LogLocator(subs=(1, 3)) if wide else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+    axes.xaxis.set_major_locator(locator)
 
 
 def _draw_values(axes: Axes, values, looks, baseline: str, methods, ratio: bool) -> None:
@@ -155,14 +185,12 @@ def _draw_values(axes: Axes, values, looks, baseline: str, methods, ratio: bool)
         )
         center = np.exp(np.mean(np.log(values[name]))) if ratio else np.mean(values[name])
         axes.plot([center], [row], "|", color=color, markersize=20, markeredgewidth=2.5, zorder=3)
-    axes.set_yticks(range(len(names)), [_wrap(name) for name in names])
+    axes.set_yticks(range(len(names)), [_wrap(name, 18) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
-    if ratio:
-        axes.set_xscale("log")
+    _x_ticks(axes, ratio)
 
 
-def _draw_differences(axes: Axes, values, looks, rows, margin: float, ratio: bool, higher: bool) -> None:
+def _draw_differences(axes: Axes, values, rows: list[_Row], margin: float, ratio: bool, higher: bool) -> None:
     """One row per comparison: a point per seed, below it the mean with its interval."""
     import numpy as np
 
@@ -171,19 +199,15 @@ def _draw_differences(axes: Axes, values, looks, rows, margin: float, ratio: boo
     for edge in scale([-margin, margin]):
         axes.axvline(edge, color=COLORS["baseline"], linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     axes.axvline(scale(0.0), color=INK, linewidth=1.2, zorder=1)
-    for row, (name, other, interval) in enumerate(rows):
-        first, second = (np.log(values[n]) if ratio else np.asarray(values[n], float) for n in (name, other))
-        points = scale((first - second) * (1 if higher else -1))
-        color, marker = looks[name]
-        axes.plot(points, [row - 0.17] * len(points), marker, color=color, alpha=0.4, markersize=5, mew=0)
-        if interval is not None:
-            mean, low, high = (float(scale(end)) for end in interval)
-            axes.plot(
-                [low, high], [row + 0.17] * 2, color=color, linewidth=3.2, solid_capstyle="butt", zorder=3
-            )
-            axes.plot([mean], [row + 0.17], marker, color=color, markersize=9, mec="white", mew=1, zorder=4)
-    axes.set_yticks(range(len(rows)), [_wrap(name) + "\nagainst " + _wrap(other) for name, other, _ in rows])
+    for i, row in enumerate(rows):
+        first, second = (np.asarray(values[name], float) for name in (row.name, row.other))
+        gains = (np.log(first) - np.log(second) if ratio else first - second) * (1 if higher else -1)
+        color, marker = row.look
+        axes.plot(scale(gains), [i - 0.18] * len(gains), marker, color=color, alpha=0.4, markersize=5, mew=0)
+        if row.interval is not None:
+            mean, low, high = scale(np.asarray(row.interval, float))
+            axes.plot([low, high], [i + 0.18] * 2, "|-", color=color, linewidth=3, ms=11, mew=2.5, zorder=3)
+            axes.plot([mean], [i + 0.18], marker, color=color, markersize=8, mec="white", mew=1, zorder=4)
+    axes.set_yticks(range(len(rows)), [_wrap(f"{row.name} against {row.other}", 18) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
-    if ratio:
-        axes.set_xscale("log")
+    _x_ticks(axes, ratio)
