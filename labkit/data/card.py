@@ -1,0 +1,119 @@
+"""Data cards: where data come from, what is in them (computed), what they are good for."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+__all__ = ["Card", "Composition", "compose"]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Figures computed from loaded data.
+
+    splits: number of examples per split.  classes: per class, its count in each split.
+    images: (channels, height, width).  mean, std: per channel, of the training images in [0, 1].
+    columns: name and type of each column.  settings: how the data were loaded.
+    """
+
+    splits: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    images: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    columns: dict[str, str]
+    settings: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A data card. ``composition`` is None where the data could not be loaded; ``missing`` says why."""
+
+    name: str
+    summary: str
+    origin: str
+    licence: str
+    limits: tuple[str, ...]
+    use: str
+    composition: Composition | None = None
+    missing: str = ""
+
+    def markdown(self) -> str:
+        """The card as a Markdown section."""
+        parts = [
+            f"## {self.name}",
+            self.summary,
+            f"**Origin.** {self.origin}",
+            f"**Licence.** {self.licence}",
+            f"**Recommended use.** {self.use}",
+            "**Limits.**\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
+            self._composition(),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def _composition(self) -> str:
+        if self.composition is None:
+            return f"**Composition.** Not computed: {self.missing}"
+        facts = self.composition
+        channels, height, width = facts.images
+        splits = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
+        lines = [
+            f"**Composition** (computed from `{facts.settings}`). {splits} examples; "
+            f"images of {height}x{width} pixels, {channels} channel{'s' if channels > 1 else ''}; "
+            f"mean {_figures(facts.mean)}, standard deviation {_figures(facts.std)}.",
+            "",
+            "| class | " + " | ".join(facts.splits) + " |",
+            "|---|" + "---:|" * len(facts.splits),
+        ]
+        for name, counts in facts.classes.items():
+            lines.append(f"| {name} | " + " | ".join(f"{counts[split]:,}" for split in facts.splits) + " |")
+        lines += ["", "| column | type |", "|---|---|"]
+        lines += [f"| {name} | {kind} |" for name, kind in facts.columns.items()]
+        return "\n".join(lines)
+
+
+def compose(data: "DatasetDict", settings: str) -> Composition:
+    """Count classes and measure images. data: splits with ``image`` and a ``ClassLabel`` ``label``."""
+    from labkit.data.tensors import tensors
+
+    names = data["train"].features["label"].names
+    counts = {
+        split: np.bincount(np.asarray(part.with_format("numpy")["label"]), minlength=len(names))
+        for split, part in data.items()
+    }
+    images = tensors(data["train"].select_columns(["image", "label"])).images
+    return Composition(
+        splits={split: len(part) for split, part in data.items()},
+        classes={name: {split: int(counts[split][k]) for split in data} for k, name in enumerate(names)},
+        images=tuple(images.shape[1:]),
+        mean=tuple(images.mean(dim=(0, 2, 3)).tolist()),
+        std=tuple(images.std(dim=(0, 2, 3)).tolist()),
+        columns={name: _kind(feature) for name, feature in data["train"].features.items()},
+        settings=settings,
+    )
+
+
+def _kind(feature) -> str:
+    """A short name of a feature's type.
+
+    >>> from datasets import ClassLabel, List, Value
+    >>> _kind(ClassLabel(names=["a", "b"])), _kind(List(List(Value("int32"), length=4)))
+    ('class of 2', 'list of list of int32')
+    """
+    kind = type(feature).__name__
+    if kind == "ClassLabel":
+        return f"class of {feature.num_classes}"
+    if kind == "List":
+        return f"list of {_kind(feature.feature)}"
+    return feature.dtype if kind == "Value" else kind.lower()
+
+
+def _figures(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
