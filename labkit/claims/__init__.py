@@ -5,8 +5,9 @@ it. The verdict is computed from paired differences by the rules of `labkit.stat
 of it stays in the notebook's own output, and the ledger is built from nothing else.
 """
 
+from labkit.claims import records
 from labkit.claims.entry import Claim
-from labkit.claims.records import MIME, check, committed
+from labkit.claims.records import MIME, committed
 from labkit.claims.result import ClaimError, Result
 from labkit.claims.testing import show, test
 from labkit.papers import get
@@ -47,3 +48,13 @@ def of(paper: str) -> list[Claim]:
     if found and paper not in ids:
         raise ValueError(f"paper {paper!r} has claims but no headline: it needs one, if only to say why not")
     return found
+
+
+def check(record: dict, registered: Claim | None = None) -> list[str]:
+    """What is wrong with a record that claims to judge, in words; an empty list where nothing is.
+
+    record: as `labkit.ledger.collect` gives it.  registered: the claim, by default looked up. Catches
+    an entry edited after it was judged (a margin, say), wrong seeds, n or attempt, and a verdict that
+    the record's own values do not give.
+    """
+    return records.check(record, claim(record["claim"]) if registered is None else registered)

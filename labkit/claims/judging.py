@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from labkit import statistics
 
-__all__ = ["Difference", "Judgement", "Question", "agrees", "differences", "judge"]
+__all__ = ["Difference", "Judgement", "Question", "agrees", "borderline", "differences", "judge"]
 
 
 @dataclass(frozen=True)
@@ -100,46 +100,72 @@ def judge(question: Question, values: dict) -> Judgement:
     """
     found = differences(question, values, question.baseline)
     each = list(found.values())
-
-    def judged(lows, highs) -> str:
-        if question.kind != "none wins":
-            [lows], [highs] = lows, highs
-        settings = {"sense": question.sense, "equivalence": question.equivalence}
-        return statistics.verdict(question.kind, lows, highs, question.margin, **settings)
-
-    word = judged([d.low for d in each], [d.high for d in each])
-    asked = question.control is not None and word in ("supported", "leaning")
-    reason_word, against_control = None, None
+    word = _verdict(question, [d.low for d in each], [d.high for d in each])
+    control, reason_word = None, None
     if question.control is not None:
-        against_control = differences(question, values, question.control)[question.methods[0]]
-    if asked:
-        low, high, margin = against_control.low, against_control.high, question.margin
-        if question.ratio:
-            low, high, margin = math.log(low), math.log(high), math.log(margin)
-        reason_word = statistics.reason(low, high, margin)
-
+        control = differences(question, values, question.control)[question.methods[0]]
+        if word in ("supported", "leaning"):  # only then there is something to explain
+            ends = (control.low, control.high, question.margin)
+            reason_word = statistics.reason(*(map(math.log, ends) if question.ratio else ends))
     count = len(each[0].per_seed)
     return Judgement(
         verdict=word,
         reason_verdict=reason_word,
-        sentence=_sentence(question, word, reason_word, found, against_control, count),
+        sentence=_sentence(question, word, reason_word, found, control, count),
         differences=found,
-        control_difference=against_control,
-        thirds=statistics.agreeing_thirds([list(d.per_seed.values()) for d in each], judged),
-        seeds_to_decide=_seeds_to_decide(question, each, judged, count) if word == "undecided" else None,
+        control_difference=control,
+        thirds=_thirds(question, each),
+        seeds_to_decide=_seeds_to_decide(question, each, count) if word == "undecided" else None,
     )
 
 
-def _seeds_to_decide(question: Question, each: list[Difference], judged, count: int) -> int | None:
-    means, spreads = [d.mean for d in each], [d.spread for d in each]
-    if not question.ratio:
-        return statistics.seeds_to_decide(judged, means, spreads, count)
-    logs = [[math.log(value) for value in column] for column in (means, spreads)]
+def _verdict(question: Question, lows: list[float], highs: list[float]) -> str:
+    """The verdict of one interval per method."""
+    if question.kind != "none wins":
+        [lows], [highs] = lows, highs
+    settings = {"sense": question.sense, "equivalence": question.equivalence}
+    return statistics.verdict(question.kind, lows, highs, question.margin, **settings)
 
-    def judged_logs(lows, highs):
-        return judged([math.exp(low) for low in lows], [math.exp(high) for high in highs])
 
-    return statistics.seeds_to_decide(judged_logs, *logs, count)
+def _on_logs(question: Question):
+    """The verdict as a function of ends that are logarithms where the question is of a ratio."""
+
+    def judged(lows, highs) -> str:
+        back = math.exp if question.ratio else float
+        return _verdict(question, [back(low) for low in lows], [back(high) for high in highs])
+
+    return judged, math.log if question.ratio else float
+
+
+def _thirds(question: Question, each: list[Difference]) -> int | None:
+    judged, scale = _on_logs(question)
+    return statistics.agreeing_thirds([[scale(v) for v in d.per_seed.values()] for d in each], judged)
+
+
+def _seeds_to_decide(question: Question, each: list[Difference], count: int) -> int | None:
+    judged, scale = _on_logs(question)
+    means, spreads = [scale(d.mean) for d in each], [scale(d.spread) for d in each]
+    return statistics.seeds_to_decide(judged, means, spreads, count)
+
+
+def borderline(question: Question, found: dict[str, Difference], tolerance: float = 0.1) -> bool:
+    """Whether the verdict would change if an end of an interval moved by this part of the margin.
+
+    Such a verdict can differ between machines whose arithmetic differs in the last digits.
+    """
+    judged, scale = _on_logs(question)
+    lows, highs = ([scale(getattr(d, end)) for d in found.values()] for end in ("low", "high"))
+    step = tolerance * scale(question.margin)
+    word = judged(lows, highs)
+    for i in range(len(lows)):
+        for down, up in ((-step, 0), (step, 0), (0, -step), (0, step)):
+            low, high = lows.copy(), highs.copy()
+            low[i], high[i] = lows[i] + down, highs[i] + up
+            # an interval narrower than the step keeps its two ends in order
+            low[i], high[i] = min(low[i], high[i]), max(low[i], high[i])
+            if judged(low, high) != word:
+                return True
+    return False
 
 
 def _sentence(question: Question, word: str, reason_word, found, against_control, count: int) -> str:

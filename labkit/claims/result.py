@@ -9,15 +9,35 @@ from labkit.claims.entry import Claim
 from labkit.claims.judging import Difference, Judgement, Question
 from labkit.claims.records import MIME
 
-__all__ = ["ClaimError", "Result"]
+__all__ = ["ClaimError", "Displayed", "Result"]
 
 
 class ClaimError(RuntimeError):
     """Some seeds failed; the message names them. What the others gave is shown before it is raised."""
 
 
-@dataclass
-class Result:
+class Displayed:
+    """What shows itself as soon as it is made, once: a record must not depend on a cell's last line."""
+
+    def _ipython_display_(self) -> None:
+        # It was shown when it was made; as the value at the end of the same cell it is not shown again.
+        if getattr(self, "_shown_in", None) != _cell():
+            self.display()
+
+    def display(self) -> None:
+        """Show the result: in the cell's output, with its record, or as text in a terminal."""
+        self._shown_in = _cell()
+        if self._shown_in is None:
+            print(self)
+            return
+        from IPython.display import publish_display_data
+
+        data, metadata = self._repr_mimebundle_()
+        publish_display_data(data=data, metadata=metadata)
+
+
+@dataclass(repr=False)
+class Result(Displayed):
     """What came of a test.
 
     claim: the registered claim, or None (`labkit.compare`).  values: {variant: {seed: value}}.
@@ -63,22 +83,6 @@ class Result:
         if self.record is None:
             return data, {}
         return {MIME: self.record, **data}, {MIME: self.volatile}
-
-    def _ipython_display_(self) -> None:
-        # The test has shown its result already; the value at the end of the same cell is not a second one.
-        if getattr(self, "_shown_in", None) != _cell():
-            self.display()
-
-    def display(self) -> None:
-        """Show the result: in the cell's output, with its record, or as text in a terminal."""
-        self._shown_in = _cell()
-        if self._shown_in is None:
-            print(self)
-            return
-        from IPython.display import publish_display_data
-
-        data, metadata = self._repr_mimebundle_()
-        publish_display_data(data=data, metadata=metadata)
 
     def _picture(self) -> str:
         table = words.rows(self)

@@ -9,7 +9,7 @@ from labkit.claims.judging import Judgement, agrees, differences, judge
 from labkit.claims.result import ClaimError, Result
 from labkit.claims.running import Runs, check_takes, run
 
-__all__ = ["show", "test"]
+__all__ = ["conclude", "failed", "show", "test"]
 
 SMOKE_SEEDS, BOOK_SEEDS = 2, 5
 
@@ -47,14 +47,25 @@ def test(claim: Claim, experiment, P, *, together: bool = False, **settings) -> 
     ratio = claim.question.ratio
     runs = run(experiment, seeds, variants=claim.variants, together=together, positive=ratio, settings=used)
     result = _result(claim, P, seeds, runs, used, records.source_of(experiment))
+    return conclude(result, runs)
+
+
+def conclude(result, runs: Runs):
+    """Show a result, then raise what went wrong on the way to it, if anything did."""
     if runs.stopped is None or any(runs.values.values()):
         result.display()
     if runs.stopped is not None:
         raise runs.stopped
     if runs.failures:
-        listed = "; ".join(f"seed {seed}: {problem}" for seed, problem in runs.failures.items())
-        raise ClaimError(f"{len(runs.failures)} of {len(seeds)} seeds failed: {listed}") from runs.error
+        raise ClaimError(failed(runs)) from runs.error
     return result
+
+
+def failed(runs: Runs) -> str:
+    """Which seeds failed, and how."""
+    count = len(runs.failures) + len(next(iter(runs.values.values()), ()))
+    listed = "; ".join(f"seed {seed}: {problem}" for seed, problem in runs.failures.items())
+    return f"{len(runs.failures)} of {count} seeds failed: {listed}"
 
 
 def show(claim: Claim) -> Result:
