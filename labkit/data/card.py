@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
+    from torch import Tensor
 
 __all__ = ["Card", "Composition", "compose"]
 
@@ -16,13 +17,14 @@ class Composition:
     """Figures computed from loaded data.
 
     splits: number of examples per split.  classes: per class, its count in each split.
-    images: (channels, height, width).  mean, std: per channel, of the training images in [0, 1].
+    images: (channels, height, width), None without images or where they differ in size.
+    mean, std: per channel, of the training images in [0, 1]; empty where ``images`` is None.
     columns: name and type of each column.  settings: how the data were loaded.
     """
 
     splits: dict[str, int]
     classes: dict[str, dict[str, int]]
-    images: tuple[int, int, int]
+    images: tuple[int, int, int] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     columns: dict[str, str]
@@ -62,12 +64,16 @@ class Card:
         if self.composition is None:
             return f"**Composition.** Not computed: {self.missing}"
         facts = self.composition
-        channels, height, width = facts.images
+        measured = "."
+        if facts.images is not None:
+            channels, height, width = facts.images
+            measured = (
+                f"; images of {height}x{width} pixels, {channels} channel{'s' if channels > 1 else ''}; "
+                f"mean {_figures(facts.mean)}, standard deviation {_figures(facts.std)}."
+            )
         splits = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
         lines = [
-            f"**Composition** (computed from `{facts.settings}`). {splits} examples; "
-            f"images of {height}x{width} pixels, {channels} channel{'s' if channels > 1 else ''}; "
-            f"mean {_figures(facts.mean)}, standard deviation {_figures(facts.std)}.",
+            f"**Composition** (computed from `{facts.settings}`). {splits} examples{measured}",
             "",
             "| class | " + " | ".join(facts.splits) + " |",
             "|---|" + "---:|" * len(facts.splits),
@@ -80,24 +86,34 @@ class Card:
 
 
 def compose(data: "DatasetDict", settings: str) -> Composition:
-    """Count classes and measure images. data: splits with ``image`` and a ``ClassLabel`` ``label``."""
-    from labkit.data.tensors import tensors
-
+    """Count classes and measure images. data: splits with a ``ClassLabel`` named ``label``."""
     names = data["train"].features["label"].names
     counts = {
         split: np.bincount(np.asarray(part.with_format("numpy")["label"]), minlength=len(names))
         for split, part in data.items()
     }
-    images = tensors(data["train"].select_columns(["image", "label"])).images
+    images = _images(data["train"])
     return Composition(
         splits={split: len(part) for split, part in data.items()},
         classes={name: {split: int(counts[split][k]) for split in data} for k, name in enumerate(names)},
-        images=tuple(images.shape[1:]),
-        mean=tuple(images.mean(dim=(0, 2, 3)).tolist()),
-        std=tuple(images.std(dim=(0, 2, 3)).tolist()),
+        images=None if images is None else tuple(images.shape[1:]),
+        mean=() if images is None else tuple(images.mean(dim=(0, 2, 3)).tolist()),
+        std=() if images is None else tuple(images.std(dim=(0, 2, 3)).tolist()),
         columns={name: _kind(feature) for name, feature in data["train"].features.items()},
         settings=settings,
     )
+
+
+def _images(part: "Dataset") -> "Tensor | None":
+    """The images of a split, or None where it has none or they differ in size."""
+    from labkit.data.tensors import MixedSizes, tensors
+
+    if "image" not in part.features:
+        return None
+    try:
+        return tensors(part.select_columns(["image", "label"])).images
+    except MixedSizes:
+        return None
 
 
 def _kind(feature) -> str:

@@ -118,7 +118,7 @@ def card() -> Card:
         name="digits",
         summary="1,797 handwritten digits of 8x8 pixels, from 13 people.",
         origin="scikit-learn's copy of the test set of Alpaydin and Kaynak (1998), *Optical Recognition of "
-        "Handwritten Digits*, UCI Machine Learning Repository, doi:10.24432/C50P49. Bundled with scikit-learn.",
+        "Handwritten Digits*, UCI Machine Learning Repository, doi:10.24432/C50P49; bundled with it.",
         licence="CC BY 4.0 (UCI Machine Learning Repository).",
         limits=(
             "Writers are not recorded in this copy, so the same writer is in both splits: "

@@ -9,14 +9,14 @@ import numpy as np
 
 from labkit.data.shapes import EXTENT, RESOLUTION, distance_table
 
-__all__ = ["STYLES", "Looks", "Objects", "boxes_of", "finish", "ground", "paint"]
+__all__ = ["STYLES", "Looks", "Objects", "boxes_of", "finish", "ground", "paint", "places"]
 
 # How objects are filled, and what is done to the whole image.
 STYLES = {
     "flat": ("solid", "none"),
     "outline": ("line", "none"),
     "striped": ("stripes", "none"),
-    "speckled": ("speckles", "none"),
+    "checked": ("checks", "none"),
     "sketch": ("line", "paper"),
     "night": ("solid", "dark"),
     "inverted": ("solid", "negative"),
@@ -29,7 +29,7 @@ class Objects(NamedTuple):
 
     shape: int[B], a row of the distance table.  row, column, radius: float[B], in pixels.
     angle: float[B], radians, clockwise.  color: float[B, 3] in [0, 1].
-    fill: str[B], "solid", "line", "stripes" or "speckles".  present: bool[B].
+    fill: str[B], "solid", "line", "stripes" or "checks".  present: bool[B].
     """
 
     shape: np.ndarray
@@ -80,9 +80,34 @@ def ground(
     # The real part of the sum of products, as one real matrix product.
     left = np.concatenate([down.real, -down.imag], axis=1).transpose(0, 2, 1)
     field = left @ np.concatenate([right.real, right.imag], axis=1)
-    field = np.clip(1.6 * field, -1, 1) * np.float32(0.3 * texture)
-    tint = (colors * rng.uniform(0.75, 1.25, (count, 3))).astype(np.float32)  # the second shade
+    field = np.clip(1.6 * field, -1, 1) * np.float32(0.25 * texture)
+    tint = (colors * rng.uniform(0.75, 1.2, (count, 3))).astype(np.float32)  # the second shade
     return colors[:, None, None].astype(np.float32) + field[..., None] * tint[:, None, None]
+
+
+def places(
+    image_size: tuple[int, int], radius: np.ndarray, present: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Random centres float[B, N, 2] (row, column) of N circles in each image, in pixels.
+
+    image_size: (height, width).  radius: float[B, N].  present: bool[B, N].
+    Circles lie wholly inside the image, and their centres apart by 0.85 of the sum of their radii, so that
+    every object is mostly visible. Raises ValueError where that is not found by redrawing.
+    """
+    span = np.array(image_size) - 2 * radius[..., None]
+    center = radius[..., None] + rng.random((*radius.shape, 2)) * span
+    both = present[:, :, None] & present[:, None, :]
+    earlier = np.tril(np.ones(both.shape[1:], bool), -1)
+    for _ in range(400):
+        apart = np.linalg.norm(center[:, :, None] - center[:, None], axis=-1)
+        clash = ((apart < 0.85 * (radius[:, :, None] + radius[:, None])) & both & earlier).any(axis=2)
+        if not clash.any():
+            return center
+        redrawn = radius[..., None] + rng.random((*radius.shape, 2)) * span
+        # Moving only the later object of a pair can get stuck beside an unlucky first one.
+        again = clash | (clash.any(axis=1) & (rng.random(len(clash)) < 0.1))[:, None]
+        center[again] = redrawn[again]
+    raise ValueError("the scenes are too full: lower objects or object_size")
 
 
 def paint(images: np.ndarray, masks: np.ndarray | None, objects: Objects, number: int = 0) -> None:
@@ -146,13 +171,13 @@ def _look_up(shape: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _shade(fill: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray | None:
     """Brightness of the fill, float32[B, h, w]; None where everything is solid."""
-    striped, speckled = np.flatnonzero(fill == "stripes"), np.flatnonzero(fill == "speckles")
-    if not len(striped) and not len(speckled):
+    striped, checked = np.flatnonzero(fill == "stripes"), np.flatnonzero(fill == "checks")
+    if not len(striped) and not len(checked):
         return None
     shade = np.ones(u.shape, np.float32)
     shade[striped] = 0.68 + 0.42 * np.clip(2.5 * np.sin(9 * (u[striped] + 0.4 * v[striped])), -1, 1)
-    waves = np.sin(8.1 * u[speckled] + 1.3) * np.sin(7.3 * v[speckled] - 0.6)
-    shade[speckled] = 0.75 + 0.45 * np.clip(3 * waves, -1, 1)
+    waves = np.sin(8.1 * u[checked] + 1.3) * np.sin(7.3 * v[checked] - 0.6)
+    shade[checked] = 0.75 + 0.45 * np.clip(3 * waves, -1, 1)
     return shade
 
 
@@ -165,11 +190,11 @@ def finish(images: np.ndarray, looks: Looks, rng: np.random.Generator) -> np.nda
         if tone == "paper":  # pencil on paper: grey values, the ground bleached
             part = np.broadcast_to((part @ grey)[..., None], part.shape)
         elif tone == "dark":
-            part = part * np.array([0.28, 0.32, 0.46], np.float32)
+            part = part * np.array([0.36, 0.40, 0.55], np.float32)
         elif tone == "negative":
             part = 1 - part
         elif tone == "pale":
-            part = 0.72 + 0.28 * (part - 0.5)
+            part = 0.7 + 0.35 * (part - 0.5)
         images[chosen] = part
     if looks.noise > 0:
         images += rng.standard_normal(images.shape, np.float32) * np.float32(looks.noise)

@@ -6,6 +6,7 @@ different splits are therefore at least one (largest) patch apart and share no p
 """
 
 import hashlib
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -130,8 +131,8 @@ def regions(shape: tuple[int, int], largest: int, seed: int, name: str) -> dict[
     boxes = np.array(
         [
             (top + margin, left + margin, bottom - margin, right - margin)
-            for top, bottom in zip(tops[:-1], tops[1:], strict=True)
-            for left, right in zip(lefts[:-1], lefts[1:], strict=True)
+            for top, bottom in itertools.pairwise(tops)
+            for left, right in itertools.pairwise(lefts)
         ]
     )
     boxes = boxes[build.stream(seed, "photos", name).permutation(len(boxes))]
@@ -173,15 +174,15 @@ def card() -> Card:
         summary="Patches of ten photographs; the label is the photograph they come from. "
         "Train and test patches come from disjoint regions of each photograph.",
         origin="Photographs bundled with scikit-image (skimage.data). By its documentation: " + listed + ".",
-        licence="CC0 or public domain, or no known copyright restrictions (coins, tissue); see the list above.",
+        licence="CC0, public domain, or (coins, tissue) no known copyright restrictions; see the list above.",
         limits=(
             "Ten photographs, not ten classes of photographs: a high accuracy says that a place in a known "
             "picture is recognized.",
-            "Patches of one split overlap and are not independent, so an interval over patches is too narrow; "
+            "Patches of one split overlap and are not independent: an interval over patches is too narrow; "
             "compare over seeds, which redraw the regions.",
             "Some patches show little (empty sky, dark space), so that no method reaches 100 %.",
         ),
-        use="Real textures without a download: augmentation, mixing, self-supervised features, shift by zoom.",
+        use="Real textures without a download: augmentation, mixing, self-supervised features.",
         composition=compose(load(), 'data.load("photos")'),
     )
 

@@ -56,7 +56,7 @@ STYLE_PHRASES = {
     "flat": "{}",
     "outline": "{} in outline",
     "striped": "{} in stripes",
-    "speckled": "{} in speckles",
+    "checked": "{} in checks",
     "sketch": "a sketch of {}",
     "night": "{} at night",
     "inverted": "a negative of {}",
@@ -217,7 +217,7 @@ def _weights(known: int, class_weights, tail, title) -> tuple[float, ...]:
         return (1.0,) * known
     if len(class_weights) != known:
         raise ValueError(
-            f"{title('class_weights')} must have one weight for each of {known} classes, got {len(class_weights)}"
+            f"{title('class_weights')} needs one weight for each of {known} classes, got {len(class_weights)}"
         )
     weights = tuple(real(title("class_weights"), weight, 0, math.inf) for weight in class_weights)
     if not 0 < sum(weights) < math.inf:

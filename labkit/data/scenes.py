@@ -69,11 +69,11 @@ def load(
     object, as a share of the image's shorter side. rotation: largest angle either way, degrees.
     names: "shapes", or "nouns" (captions and classes use invented proper nouns).
 
-    *How they look.* style: one of flat, outline, striped, speckled, sketch, night, inverted, pale, or
+    *How they look.* style: one of flat, outline, striped, checked, sketch, night, inverted, pale, or
     several, drawn evenly. texture: strength of the ground's pattern in [0, 1]. difficulty: one
     dial in [0, 1] for three settings, each of which may be set by itself: noise, the standard deviation
-    per pixel, 0.02 + 0.10 difficulty; clutter, the number of fragments, 6 difficulty; contrast, between
-    object and ground, 1 - 0.6 difficulty.
+    per pixel, 0.02 + 0.08 difficulty; clutter, the number of fragments, 6 difficulty; contrast, between
+    object and ground, 1 - 0.5 difficulty.
 
     *How often.* class_weights: relative frequency per class. tail: how many times more frequent the
     first class is than the last, falling geometrically. Counts are exact. spurious: the probability
@@ -94,6 +94,7 @@ def load(
     """
     from datasets import DatasetDict
 
+    SOURCE.check(test)
     size = build.check_count("size", 2000 if size is None else size)
     test_size = build.check_count("test_size", test_size)
     here = world(image_size, classes, unknown_classes, unknown_share, colors, label, names)
@@ -176,7 +177,7 @@ def _draw(here: World, settings, count: int, rng: np.random.Generator, split: st
     share = -np.sort(-share, axis=1)  # the main object is the largest
     side = min(here.image_size)
     radius = share * side / 2
-    center = _places(here.image_size, radius, present, rng)
+    center = drawing.places(here.image_size, radius, present, rng)
     angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, (count, high)))
 
     images = np.empty((count, *here.image_size, 3), np.uint8)
@@ -241,24 +242,6 @@ def _render(masks, items, grounds, style, settings, rng) -> np.ndarray:
     return drawing.finish(images, drawing.Looks(tone, settings.noise), rng)
 
 
-def _places(image_size, radius, present, rng) -> np.ndarray:
-    """Centres float[B, N, 2] (row, column), whole objects inside, circles apart by 0.85 of both radii."""
-    span = np.array(image_size) - 2 * radius[..., None]
-    center = radius[..., None] + rng.random((*radius.shape, 2)) * span
-    both = present[:, :, None] & present[:, None, :]
-    earlier = np.tril(np.ones(both.shape[1:], bool), -1)
-    for _ in range(400):
-        apart = np.linalg.norm(center[:, :, None] - center[:, None], axis=-1)
-        clash = ((apart < 0.85 * (radius[:, :, None] + radius[:, None])) & both & earlier).any(axis=2)
-        if not clash.any():
-            return center
-        redrawn = radius[..., None] + rng.random((*radius.shape, 2)) * span
-        # Moving only the later object of a pair can get stuck beside an unlucky first one.
-        again = clash | (clash.any(axis=1) & (rng.random(len(clash)) < 0.1))[:, None]
-        center[again] = redrawn[again]
-    raise ValueError("the scenes are too full: lower objects or object_size")
-
-
 def _colors(palette: dict, names, index: np.ndarray, rng) -> np.ndarray:
     """Colours float[..., 3] of a palette, each a little different."""
     table = np.array([palette[name] for name in names])
@@ -297,7 +280,7 @@ def card() -> Card:
         origin="Drawn by `labkit.data.scenes`; no outside source.",
         licence="MIT, as the code that draws them.",
         limits=(
-            "Synthetic: a gain here shows that a mechanism works as described, not that it works on photographs.",
+            "Synthetic: a gain here shows that a mechanism works, not that it works on photographs.",
             "Objects are rigid, evenly lit and never cut off by the border.",
             "Styles are caricatures of a shift of domain, all of them larger than between two cameras.",
         ),

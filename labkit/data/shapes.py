@@ -24,7 +24,7 @@ SHAPES = (
     "bolt",
     "drop",
 )
-CLUTTER = ("dot", "bar")  # fragments that belong to no class
+CLUTTER = ("bar", "arc")  # fragments that look like no class, even when objects are small
 
 EXTENT = 1.3  # the table covers [-EXTENT, EXTENT] in both directions, room for soft edges
 RESOLUTION = 131
@@ -85,8 +85,8 @@ def distance_table() -> np.ndarray:
         "diamond": _polygon(x, y, [(0, -1), (0.55, 0), (0, 1), (-0.55, 0)]),
         "bolt": _polygon(x, y, bolt),
         "drop": _polygon(x, y, drop),
-        "dot": radius - 0.9,
         "bar": _polygon(x, y, [(-0.95, -0.22), (0.95, -0.22), (0.95, 0.22), (-0.95, 0.22)]),
+        "arc": np.maximum(np.abs(radius - 0.75) - 0.17, y - 0.1),
     }
     return np.stack([tables[name] for name in (*SHAPES, *CLUTTER)]).astype(np.float32)
 

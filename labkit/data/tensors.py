@@ -10,7 +10,11 @@ from torch import Tensor
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Batch", "tensors"]
+__all__ = ["Batch", "MixedSizes", "tensors"]
+
+
+class MixedSizes(ValueError):
+    """Images of different sizes do not fit into one tensor."""
 
 
 class Batch(NamedTuple):
@@ -106,7 +110,7 @@ def _decode(cells: list[dict], size: tuple[int, int] | None, nearest: bool = Fal
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         sizes = sorted({shape[:2] for shape in shapes})
-        raise ValueError(
+        raise MixedSizes(
             f"images differ in size ({len(sizes)} sizes, from {sizes[0]} to {sizes[-1]}); "
             "resize them: data.tensors(dataset, image_size=64)"
         )
