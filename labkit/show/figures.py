@@ -26,7 +26,7 @@ class Shown:
     def __init__(self, html: str, picture: Image, alt: str):
         self.html, self.alt = html, alt
         # One pixel per CSS pixel: a notebook holds this beside the picture in the HTML.
-        self.png = png(picture.reduce(SCALE), colors=64)
+        self.png = png(picture.reduce(SCALE), colors=128)
 
     def __repr__(self) -> str:
         return self.alt

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["images"]
 
-OUTLINE = "#ff9d00"  # with a dark rim below it: visible on light and on dark pictures
+GAP, TITLE = 0.04, 0.26  # inches
+# Colour and width of an outline, the lower line first: orange with a dark rim shows on every picture.
+OUTLINE = (("#111111", 2.6), ("#ff9d00", 1.3))
 
 
 def images(
@@ -29,7 +31,7 @@ def images(
 
     >>> import torch
     >>> figure = images(torch.rand(8, 3, 16, 16), columns=4, titles=list("abcdefgh"))
-    >>> len(figure.axes)
+    >>> len(figure.axes[0].images)
     8
     """
     import numpy as np
@@ -48,26 +50,34 @@ def images(
     columns = min(count, 6) if columns is None else columns
     if not 1 <= columns <= 24:
         raise ValueError(f"columns: takes 1 to 24, got {columns}")
+    across = (WIDTH - GAP * (columns + 1)) / columns  # inches, as are all of the axes' units here
+    down = across * height / width
+    head = GAP if titles is None else TITLE
     rows = math.ceil(count / columns)
-    cell = WIDTH / columns
-    size = (WIDTH, rows * (cell * height / width + (0.25 if titles else 0.03)))
     with styled():
-        figure = Figure(figsize=size)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
-        for i in range(count):
-            axes = figure.add_subplot(rows, columns, i + 1)
-            picture = pictures[i].transpose(1, 2, 0)
-            axes.imshow(
-                picture.squeeze(-1) if picture.shape[2] == 1 else picture, cmap="gray", vmin=0, vmax=1
-            )
-            axes.set_axis_off()
-            if titles:
-                axes.set_title(str(titles[i]), fontsize=11 if columns <= 4 else 9, loc="center", pad=3)
+        # One pair of axes for the whole grid: ten times faster to draw than one for each image.
+        figure = Figure(figsize=(WIDTH, rows * (head + down) + GAP), layout="none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        for i, picture in enumerate(pictures.transpose(0, 2, 3, 1)):
+            left = GAP + (i % columns) * (across + GAP)
+            top = head + (i // columns) * (head + down)
+            extent = (left, left + across, top + down, top)
+            picture = picture.squeeze(-1) if picture.shape[-1] == 1 else picture
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
+            if titles is not None:
+                size = 11 if columns <= 4 else 9
+                axes.text(
+                    left + across / 2, top - 0.04, str(titles[i]), ha="center", va="bottom", fontsize=size
+                )
+            pixel = across / width
             if masks is not None:
-                _outline(axes, _array(masks)[i].astype(bool))
+                _outline_mask(axes, _array(masks[i]).astype(bool), left, top, pixel)
             if boxes is not None:
                 for box in np.atleast_2d(_array(boxes[i])):
-                    _box(axes, box)
+                    _outline_box(axes, box, left, top, pixel)
+        axes.set_xlim(0, WIDTH)
+        axes.set_ylim(rows * (head + down) + GAP, 0)
     return figure
 
 
@@ -77,19 +87,22 @@ def _array(values):
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def _outline(axes, mask) -> None:
+def _outline_mask(axes, mask, left: float, top: float, pixel: float) -> None:
+    import numpy as np
+
     if mask.any() and not mask.all():
-        for color, width in [("#111111", 2.6), (OUTLINE, 1.3)]:
-            axes.contour(mask, levels=[0.5], colors=[color], linewidths=width)
+        xs, ys = (
+            left + (np.arange(mask.shape[1]) + 0.5) * pixel,
+            top + (np.arange(mask.shape[0]) + 0.5) * pixel,
+        )
+        for color, width in OUTLINE:
+            axes.contour(xs, ys, mask, levels=[0.5], colors=[color], linewidths=width)
 
 
-def _box(axes, box) -> None:
+def _outline_box(axes, box, left: float, top: float, pixel: float) -> None:
     from matplotlib.patches import Rectangle
 
-    top, left, bottom, right = (float(side) for side in box)
-    for color, width in [("#111111", 2.6), (OUTLINE, 1.3)]:
-        # Pixel i covers i - 0.5 to i + 0.5 on matplotlib's axes.
-        corner = (left - 0.5, top - 0.5)
-        axes.add_patch(
-            Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=color, linewidth=width)
-        )
+    first_row, first_column, last_row, last_column = (float(side) * pixel for side in box)
+    corner, size = (left + first_column, top + first_row), (last_column - first_column, last_row - first_row)
+    for color, width in OUTLINE:
+        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, linewidth=width))

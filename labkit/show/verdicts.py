@@ -81,7 +81,7 @@ def verdict(
     symbol = VERDICT_SYMBOLS.get(word, "") if symbol is None else symbol
     with styled():
         heights = [0.45 * len(values) + 0.35, 0.62 * len(rows) + 0.35]
-        figure = Figure(figsize=(WIDTH, sum(heights) + 1.9))
+        figure = Figure(figsize=(WIDTH, sum(heights) + 1.75))
         above, below = figure.subplots(2, 1, height_ratios=heights)
         figure.suptitle(f"{symbol} {word}".strip(), x=0.02, ha="left", fontsize=15, fontweight="bold")
         _draw_values(above, values, looks, baseline, methods, ratio)
@@ -208,6 +208,8 @@ def _draw_differences(axes: Axes, values, rows: list[_Row], margin: float, ratio
             mean, low, high = scale(np.asarray(row.interval, float))
             axes.plot([low, high], [i + 0.18] * 2, "|-", color=color, linewidth=3, ms=11, mew=2.5, zorder=3)
             axes.plot([mean], [i + 0.18], marker, color=color, markersize=8, mec="white", mew=1, zorder=4)
-    axes.set_yticks(range(len(rows)), [_wrap(f"{row.name} against {row.other}", 18) for row in rows])
+    axes.set_yticks(
+        range(len(rows)), [_wrap(row.name, 20) + "\n" + _wrap(f"against {row.other}", 20) for row in rows]
+    )
     axes.set_ylim(len(rows) - 0.5, -0.5)
     _x_ticks(axes, ratio)
