@@ -1,0 +1,174 @@
+"""The key of a result: everything that it depended on, and whether that still holds.
+
+A result is valid while the code of the notebook and of the labkit files it imported, its parameters, its
+claims and its data are the same. Library versions are recorded too; a difference makes it *stale*, no more.
+"""
+
+import tomllib
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import labkit
+from labkit.runner import notebooks
+from labkit.runner.requests import canonical_json
+from labkit.runner.syntax import digest, hash_cells, hash_file
+
+__all__ = ["FORMAT", "changes", "claims", "key", "package", "parts", "stale"]
+
+FORMAT = 1
+RECORD = "application/vnd.labkit.record+json"
+_PARTS = ("parameters", "notebook", "files", "claims", "data")
+# How a result was made and stored says nothing about its numbers.
+_NOT_RESULT = ("runner/", "cli.py")
+
+
+def package(root: Path) -> Path:
+    """The labkit that a checkout's notebooks import: its own, or the installed one where it has none."""
+    own = Path(root) / "labkit"
+    return own if (own / "__init__.py").is_file() else Path(labkit.__file__).parent
+
+
+def hash_notebook(notebook: dict) -> str:
+    """The hash of a notebook's code; text, bootstrap and parameters cells don't count."""
+    return hash_cells(tuple(notebooks.text(cell) for cell in notebooks.code_cells(notebook)))
+
+
+def hash_claim(entry: dict) -> str:
+    """The hash of a registered claim, as `labkit.claims` computes it."""
+    return digest(canonical_json(entry))
+
+
+def claims(folder: Path, name: str, notebook: dict) -> dict[str, str]:
+    """Claim -> hash: the claims of the notebook's own paper, and of the papers whose records it shows.
+
+    folder: the labkit package.  name: the notebook's.
+    """
+    part, paper = name.split("/")[0], name.split("/")[-1]
+    files = {folder / part / f"{paper.replace('-', '_')}.toml"}
+    for record in records(notebook):
+        files |= set(folder.glob(f"*/{str(record.get('paper', '')).replace('-', '_')}.toml"))
+    return {key: value for file in sorted(files) for key, value in _claims(file).items()}
+
+
+def _claims(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    entries = tomllib.loads(file.read_text(encoding="utf-8")).get("claims", [])
+    return {entry["id"]: hash_claim(entry) for entry in entries}
+
+
+def records(notebook: dict) -> list[dict]:
+    """The claims' records in a notebook's outputs: the stable fields, with the others under "volatile"."""
+    found = []
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if RECORD in output.get("data", {}):
+                volatile = output.get("metadata", {}).get(RECORD, {})
+                found.append({**output["data"][RECORD], "volatile": volatile})
+    return found
+
+
+def parts(folder: Path, name: str, executed: dict, request_parameters: dict, report: dict) -> dict:
+    """The parts of a result's key.
+
+    folder: the labkit package that was imported.  executed: the notebook.  report: the kernel's account,
+    from `labkit.runner.provenance`.
+    """
+    files = [file for file in report.get("files", []) if not file.startswith(_NOT_RESULT)]
+    return {
+        "parameters": request_parameters,
+        "notebook": hash_notebook(executed),
+        "files": {file: hash_file(folder / file) for file in files if (folder / file).suffix == ".py"},
+        "claims": claims(folder, name, executed),
+        "data": report.get("data", {}),
+    }
+
+
+def key(record: dict) -> str:
+    """The hash of all parts together. record: a result's ``metadata.labkit``."""
+    return digest(canonical_json({part: record.get(part) for part in _PARTS}))
+
+
+def changes(root: Path, name: str, result: dict) -> list[str]:
+    """What keeps a result from being valid, in words; empty where it is valid.
+
+    result: an executed notebook.
+    """
+    record = result["metadata"].get("labkit")
+    if not isinstance(record, dict):
+        return ["never executed by the runner"]
+    if record.get("format") != FORMAT:
+        return [f"recorded in format {record.get('format')!r}, this runner writes {FORMAT}"]
+    if record.get("status") != "ok":
+        return [f"it failed: {record.get('error', 'no reason recorded')}"]
+    if record.get("key") != key(record):
+        return ["its record was edited by hand"]
+    source = notebooks.read(notebooks.path(root, name))
+    found = [] if record["notebook"] == hash_notebook(source) else ["the notebook's code changed"]
+    if record["notebook"] != hash_notebook(result):
+        found.append("its outputs belong to other code")
+    if set(record["parameters"]) != set(notebooks.parameters(source)):
+        found.append("the notebook has other parameters now")
+    folder = package(root)
+    for file, recorded in record["files"].items():
+        found += _changed(
+            f"labkit/{file}", recorded, hash_file(folder / file) if (folder / file).is_file() else None
+        )
+    found += _compare("claim", record["claims"], claims(folder, name, result))
+    for dataset, recorded in record["data"].items():
+        found += _changed(f"data set {dataset}", recorded, fingerprint(dataset) or recorded)
+    return found
+
+
+def _compare(kind: str, recorded: dict[str, str], current: dict[str, str]) -> list[str]:
+    found = [
+        message
+        for name in recorded
+        for message in _changed(f"{kind} {name}", recorded[name], current.get(name))
+    ]
+    return found + [f"{kind} {name} is new" for name in current if name not in recorded]
+
+
+def _changed(what: str, recorded: str, current: str | None) -> list[str]:
+    if current is None:
+        return [f"{what} is gone"]
+    return [] if recorded == current else [f"{what} changed"]
+
+
+@lru_cache
+def fingerprint(name: str) -> str | None:
+    """The hash of a data set's content today; None for one that can't be had here (your own, the hub's)."""
+    from labkit import data
+
+    if name not in data.names():
+        return None
+    try:
+        return data.fingerprint(name)
+    except OSError:
+        return None
+
+
+def stale(record: dict) -> dict[str, tuple[str, str | None]]:
+    """Libraries whose version differs from the recorded one: name -> (then, now).
+
+    record: a result's ``metadata.labkit``. Python itself doesn't count, because one record serves all.
+    """
+    found = {}
+    for name, then in record.get("versions", {}).items():
+        now = _version(name)
+        # "2.11.0+cpu" and "2.11.0" are two builds of one version
+        if name != "python" and _public(now) != _public(then):
+            found[name] = (then, now)
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _public(number: str | None) -> str | None:
+    return number.split("+")[0] if number else number
