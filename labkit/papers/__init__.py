@@ -15,6 +15,7 @@ parts, chapters and papers, the weeks and the doors of the page on choosing a me
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -112,8 +113,9 @@ def bibtex() -> str:
 
 
 def _entry(paper: Paper) -> str:
+    title = re.sub(r"[&%#_]", r"\\\g<0>", paper.title)
     # The outer braces keep the capitals of the title.
-    lines = {"author": " and ".join(paper.authors), "title": f"{{{paper.title}}}", "year": str(paper.year)}
+    lines = {"author": " and ".join(paper.authors), "title": f"{{{title}}}", "year": str(paper.year)}
     if not paper.authors:
         lines = {"key": paper.title} | lines
     if paper.arxiv:
