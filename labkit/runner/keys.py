@@ -20,7 +20,7 @@ FORMAT = 1
 RECORD = "application/vnd.labkit.record+json"
 _PARTS = ("parameters", "notebook", "files", "claims", "data")
 # How a result was made and stored says nothing about its numbers.
-_NOT_RESULT = ("runner/", "cli.py")
+_NOT_RESULT = ("runner/", "cli/")
 
 
 def package(root: Path) -> Path:

@@ -1,0 +1,35 @@
+"""The command line: ``labkit run | sweep | list | ledger | data``.
+
+Exit status: 0 all is well, 1 something failed, 2 the command was not understood, 130 interrupted.
+"""
+
+import logging
+import sys
+
+from labkit.cli.commands import Failure, Usage
+from labkit.cli.parser import parser
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(format="labkit: %(message)s", level=logging.WARNING)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what had finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `labkit list | head`
+        sys.stderr.close()
+        return 1
+    except Usage as error:
+        return _complain(error, 2)
+    except (Failure, OSError) as error:
+        return _complain(error, 1)
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"labkit: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
