@@ -96,8 +96,8 @@ def _chosen(lines, numbered: list[str], head: int, documentation: range, name: s
         if not 1 <= first <= last <= len(numbered):
             raise ValueError(f"lines: takes 1 <= first <= last <= {len(numbered)} for {name}, got {lines}")
         return set(range(first - 1, last))
-    texts = [lines] if isinstance(lines, str) else list(lines)
-    if not texts or not all(isinstance(text, str) and text for text in texts):
+    texts = [lines] if isinstance(lines, str) else lines
+    if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(t, str) and t for t in texts):
         raise TypeError(f"lines: takes a text, a list of texts or two whole numbers, got {lines!r}")
     chosen: set[int] = set()
     for text in texts:

@@ -34,7 +34,6 @@ def images(
     >>> len(figure.axes[0].images)
     8
     """
-    import numpy as np
     from matplotlib.figure import Figure
 
     pictures = _array(images)
@@ -47,6 +46,10 @@ def images(
     for name, given in [("titles", titles), ("masks", masks), ("boxes", boxes)]:
         if given is not None and len(given) != count:
             raise ValueError(f"{name}: takes one for each of {count} images, got {len(given)}")
+    masks = None if masks is None else [_array(mask).astype(bool) for mask in masks]
+    if masks is not None and any(mask.shape != (height, width) for mask in masks):
+        raise ValueError(f"masks: takes bool[H, W] = {(height, width)} each, got {[m.shape for m in masks]}")
+    boxes = None if boxes is None else [_boxes(each) for each in boxes]
     columns = min(count, 6) if columns is None else columns
     if not 1 <= columns <= 24:
         raise ValueError(f"columns: takes 1 to 24, got {columns}")
@@ -72,9 +75,9 @@ def images(
                 )
             pixel = across / width
             if masks is not None:
-                _outline_mask(axes, _array(masks[i]).astype(bool), left, top, pixel)
+                _outline_mask(axes, masks[i], left, top, pixel)
             if boxes is not None:
-                for box in np.atleast_2d(_array(boxes[i])):
+                for box in boxes[i]:
                     _outline_box(axes, box, left, top, pixel)
         axes.set_xlim(0, WIDTH)
         axes.set_ylim(rows * (head + down) + GAP, 0)
@@ -85,6 +88,18 @@ def _array(values):
     import numpy as np
 
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def _boxes(boxes):
+    import numpy as np
+
+    boxes = _array(boxes)
+    if boxes.size == 0:
+        return []
+    boxes = np.atleast_2d(boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes: takes int[4] or int[N, 4] for each image, got shape {boxes.shape}")
+    return boxes
 
 
 def _outline_mask(axes, mask, left: float, top: float, pixel: float) -> None:

@@ -25,6 +25,7 @@ VERDICT_SYMBOLS = {
     "not judged": "–",
 }
 KINDS = ("better", "as good as", "none wins", "ratio")
+LINE = 0.19  # inches from line to line of a label
 Interval = tuple[float, float, float]
 
 
@@ -79,17 +80,26 @@ def verdict(
         # In the control's colour, as in the picture of the gain.
         rows.append(_Row(methods[0], control, looks[control], control_difference))
     symbol = VERDICT_SYMBOLS.get(word, "") if symbol is None else symbol
+    names = [_wrap(name, 18) for name in values]
+    comparisons = [f"{_wrap(row.name, 20)}\n{_wrap(f'against {row.other}', 20)}" for row in rows]
+    metric_label = _wrap(f"{metric}{_in(unit)}, {'higher' if higher_is_better else 'lower'} is better", 40)
+    gain = f"gain in {metric}, as a factor" if ratio else f"gain in {metric}{_in(unit)}"
+    band = f"{math.exp(-margin):.3g} to {math.exp(margin):.3g}" if ratio else f"±{margin:g}"
+    gain_label = f"{_wrap(gain, 40)}\ngrey: {band}, too small to matter"
+    heights = [_height(names, 0.45), _height(comparisons, 0.6)]
     with styled():
-        heights = [0.45 * len(values) + 0.35, 0.62 * len(rows) + 0.35]
-        figure = Figure(figsize=(WIDTH, sum(heights) + 1.75))
+        rest = 0.9 + LINE * (metric_label + gain_label).count("\n")  # title, axes' numbers and labels
+        figure = Figure(figsize=(WIDTH, sum(heights) + rest))
         above, below = figure.subplots(2, 1, height_ratios=heights)
         figure.suptitle(f"{symbol} {word}".strip(), x=0.02, ha="left", fontsize=15, fontweight="bold")
         _draw_values(above, values, looks, baseline, methods, ratio)
-        _x_label(above, f"{metric}{_in(unit)}, {'higher' if higher_is_better else 'lower'} is better")
+        above.set_yticks(range(len(names)), names)
+        above.set_xlabel(metric_label)
         _draw_differences(below, values, rows, margin, ratio, higher_is_better)
-        band = f"{math.exp(-margin):.3g} to {math.exp(margin):.3g}" if ratio else f"±{margin:g}"
-        gain = f"gain in {metric}, as a factor" if ratio else f"gain in {metric}{_in(unit)}"
-        _x_label(below, f"{gain}; grey: {band}, too small to matter")
+        below.set_yticks(range(len(rows)), comparisons)
+        below.set_xlabel(gain_label)
+        for axes in (above, below):
+            _arrange(axes, ratio)
     return figure
 
 
@@ -147,14 +157,17 @@ def _wrap(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width)) or text
 
 
-def _x_label(axes: Axes, text: str) -> None:
-    axes.set_xlabel(_wrap(text, 40))
+def _height(labels: list[str], least: float) -> float:
+    """Inches for one row per label."""
+    lines = max(label.count("\n") + 1 for label in labels)
+    return len(labels) * max(least, LINE * lines + 0.1) + 0.2
 
 
-def _x_ticks(axes: Axes, ratio: bool) -> None:
-    """Few plain numbers, on a logarithmic axis too."""
+def _arrange(axes: Axes, ratio: bool) -> None:
+    """Rows from top to bottom; few plain numbers below, on a logarithmic axis too."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+    axes.set_ylim(len(axes.get_yticks()) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     if ratio:
         axes.set_xscale("log")
@@ -185,9 +198,6 @@ def _draw_values(axes: Axes, values, looks, baseline: str, methods, ratio: bool)
         )
         center = np.exp(np.mean(np.log(values[name]))) if ratio else np.mean(values[name])
         axes.plot([center], [row], "|", color=color, markersize=20, markeredgewidth=2.5, zorder=3)
-    axes.set_yticks(range(len(names)), [_wrap(name, 18) for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    _x_ticks(axes, ratio)
 
 
 def _draw_differences(axes: Axes, values, rows: list[_Row], margin: float, ratio: bool, higher: bool) -> None:
@@ -208,8 +218,3 @@ def _draw_differences(axes: Axes, values, rows: list[_Row], margin: float, ratio
             mean, low, high = scale(np.asarray(row.interval, float))
             axes.plot([low, high], [i + 0.18] * 2, "|-", color=color, linewidth=3, ms=11, mew=2.5, zorder=3)
             axes.plot([mean], [i + 0.18], marker, color=color, markersize=8, mec="white", mew=1, zorder=4)
-    axes.set_yticks(
-        range(len(rows)), [_wrap(row.name, 20) + "\n" + _wrap(f"against {row.other}", 20) for row in rows]
-    )
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    _x_ticks(axes, ratio)
