@@ -85,10 +85,10 @@ def verdict(
     metric_label = _wrap(f"{metric}{_in(unit)}, {'higher' if higher_is_better else 'lower'} is better", 40)
     gain = f"gain in {metric}, as a factor" if ratio else f"gain in {metric}{_in(unit)}"
     band = f"{math.exp(-margin):.3g} to {math.exp(margin):.3g}" if ratio else f"±{margin:g}"
-    gain_label = f"{_wrap(gain, 40)}\ngrey: {band}, too small to matter"
+    gain_label = f"{_wrap(gain, 42)}\ngrey: {band}, too small to matter"
     heights = [_height(names, 0.45), _height(comparisons, 0.6)]
     with styled():
-        rest = 0.9 + LINE * (metric_label + gain_label).count("\n")  # title, axes' numbers and labels
+        rest = 1.3 + LINE * (metric_label + gain_label).count("\n")  # title, axes' numbers and labels
         figure = Figure(figsize=(WIDTH, sum(heights) + rest))
         above, below = figure.subplots(2, 1, height_ratios=heights)
         figure.suptitle(f"{symbol} {word}".strip(), x=0.02, ha="left", fontsize=15, fontweight="bold")
