@@ -6,7 +6,7 @@ seeds of its claim counts as judged. A row's status:
 
 ==============  ==================================================================================
 planned         the paper has no claim yet
-registered      a claim that has not been judged yet
+not judged      a claim that has not been judged yet
 not testable    a claim that can not be tested here, with the reason
 judged          a verdict, computed from the record's values
 stale           judged, but with other versions of torch or numpy than are installed now
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from labkit import claims, papers
 from labkit.claims import records
-from labkit.claims.judging import Difference, borderline
+from labkit.claims.judging import borderline, judge
 
 __all__ = [
     "COLUMNS",
@@ -38,13 +38,14 @@ __all__ = [
 
 _BLANK = {
     "paper": "", "title": "", "year": None, "part": "", "chapter": "", "core": False, "claim": "",
-    "role": "", "claimed_by": "", "statement": "", "evidence": "", "kind": "", "metric": "", "unit": "",
-    "baseline": "", "method": "", "control": "", "profile": "", "status": "planned", "why": "",
+    "role": "", "claimed_by": "", "statement": "", "evidence": "", "kind": "", "ratio": False,
+    "metric": "", "unit": "", "baseline": "", "method": "", "control": "", "profile": "", "status": "planned", "why": "",
     "verdict": "", "reason_verdict": "", "sentence": "", "difference": None, "low": None, "high": None,
     "control_difference": None, "control_low": None, "control_high": None, "margin": None, "n": None,
     "attempt": None, "thirds": None, "borderline": None, "seconds": None, "reported": "",
     "reported_source": "", "counted": False, "notebook": "",
 }  # fmt: skip
+_FACTS = ("title", "year", "part", "chapter", "core", "notebook")
 #: The columns of the ledger, in order.
 COLUMNS = tuple(_BLANK)
 
@@ -87,10 +88,7 @@ def rows(root: Path | str = ".", find: Callable[[str], Path | None] | None = Non
     """
     table = []
     for paper in papers.all():
-        facts = {
-            name: getattr(paper, name) for name in ("title", "year", "part", "chapter", "core", "notebook")
-        }
-        facts["paper"] = paper.id
+        facts = {"paper": paper.id} | {name: getattr(paper, name) for name in _FACTS}
         found, errored = _records(paper, Path(root), find)
         registered = claims.of(paper.id)
         table += [_BLANK | facts | row for claim in registered for row in _claim_rows(claim, found, errored)]
@@ -121,6 +119,7 @@ def _claim_rows(claim: claims.Claim, found: list[dict], errored: bool) -> list[d
         "statement": claim.statement,
         "evidence": claim.evidence,
         "kind": claim.kind,
+        "ratio": claim.question.ratio,
         "metric": claim.metric,
         "unit": claim.unit,
         "baseline": claim.baseline,
@@ -138,7 +137,7 @@ def _claim_rows(claim: claims.Claim, found: list[dict], errored: bool) -> list[d
         return [row | _record_row(claim, judging[name]) for name in records.JUDGING if name in judging]
     if errored:
         return [row | {"status": "failed", "why": "the notebook stopped before this claim was judged"}]
-    return [row | {"status": "registered", "why": "not judged yet"}]
+    return [row | {"status": "not judged", "why": "no record of a judging run yet"}]
 
 
 def _record_row(claim: claims.Claim, record: dict) -> dict:
@@ -153,11 +152,9 @@ def _record_row(claim: claims.Claim, record: dict) -> dict:
         problems = [record["sentence"], *problems]
     if problems:
         return row | {"status": "void", "why": "; ".join(problems)}
-    differences = {
-        name: Difference(**numbers, per_seed={}) for name, numbers in measured["differences"].items()
-    }
-    method, shown = max(differences.items(), key=lambda item: item[1].high)  # of several, the strongest
-    control = measured["control_difference"] or {}
+    found = judge(claim.question, records.values_of(record))
+    method, shown = max(found.differences.items(), key=lambda item: item[1].high)  # the strongest of several
+    control = found.control_difference
     other = _other_versions(measured["versions"])
     return row | {
         "status": "stale" if other else "judged",
@@ -169,11 +166,11 @@ def _record_row(claim: claims.Claim, record: dict) -> dict:
         "difference": shown.mean,
         "low": shown.low,
         "high": shown.high,
-        "control_difference": control.get("mean"),
-        "control_low": control.get("low"),
-        "control_high": control.get("high"),
-        "thirds": measured["thirds"],
-        "borderline": borderline(claim.question, differences),
+        "control_difference": control and control.mean,
+        "control_low": control and control.low,
+        "control_high": control and control.high,
+        "thirds": found.thirds,
+        "borderline": borderline(claim.question, found.differences),
         "counted": claim.role == "headline" and claim.evidence != "by construction",
     }
 
@@ -183,13 +180,12 @@ def _other_versions(recorded: dict) -> str:
     import numpy
     import torch
 
-    now = {"torch": torch.__version__, "numpy": numpy.__version__}
-    pairs = {
-        name: (recorded[name].partition("+")[0], version.partition("+")[0]) for name, version in now.items()
-    }
-    return "; ".join(
-        f"judged with {name} {old}, here is {new}" for name, (old, new) in pairs.items() if old != new
-    )
+    told = []
+    for name, version in (("torch", torch.__version__), ("numpy", numpy.__version__)):
+        old, here = recorded[name].partition("+")[0], version.partition("+")[0]
+        if old != here:
+            told.append(f"judged with {name} {old}, here is {here}")
+    return "; ".join(told)
 
 
 def tally(table: Iterable[dict]) -> dict[str, int]:
@@ -211,9 +207,7 @@ def changes(old: Iterable[dict], new: Iterable[dict]) -> list[dict]:
 
     Returns rows {"claim", "profile", "before", "after"}; "" where there was or is no verdict.
     """
-    before, after = (
-        {(row["claim"], row["profile"]): row for row in table if row["claim"]} for table in (old, new)
-    )
+    before, after = ({(row["claim"], row["profile"]): row for row in table} for table in (old, new))
     found = []
     for key in dict.fromkeys([*before, *after]):
         told = [_told(side.get(key)) for side in (before, after)]
