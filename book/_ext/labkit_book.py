@@ -1,0 +1,102 @@
+"""The Sphinx extension of this book: badges, pictures in files, and small repairs of the theme's HTML.
+
+Every function here takes a page's HTML as text and returns it changed, so that each can be tested on
+a line of HTML; `on_page` calls them in order for each page that Sphinx writes.
+"""
+
+import base64
+import hashlib
+import html
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+DATA_URI = re.compile(r"data:image/(png|webp|jpeg|gif|svg\+xml);base64,([A-Za-z0-9+/=]+)")
+SUFFIX = {"png": "png", "webp": "webp", "jpeg": "jpg", "gif": "gif", "svg+xml": "svg"}
+SMALLEST_MOVED = 512  # characters of base64; a smaller picture costs more as a request than inline
+PICTURES = "_images"
+
+COLAB = "https://colab.research.google.com/github/{owner}/{name}/blob/{branch}/{path}"
+
+
+def move_data_uris(page: str, folder: Path, to_root: str) -> str:
+    """Write each base64 picture of a page to `folder` and put its address in the page instead.
+
+    to_root: the way from the page to the site's root, such as "../../" or "".  A file is named by its
+    content, so that the same picture on two pages is one file.  Works wherever the address stands: in
+    a `src`, in CSS, or in a list inside a script.
+    """
+
+    def move(match: re.Match) -> str:
+        kind, encoded = match.groups()
+        if len(encoded) < SMALLEST_MOVED:
+            return match.group()
+        content = base64.b64decode(encoded, validate=True)
+        name = f"{hashlib.sha256(content).hexdigest()[:20]}.{SUFFIX[kind]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).write_bytes(content)
+        return f"{to_root}{PICTURES}/{name}"
+
+    return DATA_URI.sub(move, page)
+
+
+def load_lazily(page: str) -> str:
+    """Let the browser fetch each picture when it comes near the screen."""
+    return re.sub(r"<img\b(?![^>]*\bloading=)", '<img loading="lazy"', page)
+
+
+def add_after_title(page: str, addition: str) -> str:
+    """Put HTML right after the page's first heading, or first on a page that has none."""
+    head, found, rest = page.partition("</h1>")
+    return f"{head}{found}\n{addition}{rest}" if found else addition + page
+
+
+def badges(path: str, repository: str, *, branch: str, published: str, static: str) -> str:
+    """The badges of one notebook: open in Colab, suggest an edit.
+
+    path: of the notebook in the repository.  repository: "https://github.com/owner/name".
+    static: the way from the page to the folder of static files.
+    Raises ValueError where the repository's address has no owner and name.
+    """
+    parts = PurePosixPath(repository.partition("://")[2]).parts
+    if len(parts) != 3:
+        raise ValueError(f"repository must look like https://host/owner/name, got {repository!r}")
+    _, owner, name = parts
+    colab = COLAB.format(owner=owner, name=name, branch=published, path=quote(path))
+    edit = f"{repository}/edit/{branch}/{quote(path)}"
+    return (
+        '<p class="labkit-badges">'
+        f'<a href="{html.escape(colab)}"><img src="{static}colab.svg" alt="Open in Colab" width="112" height="20"></a> '
+        f'<a href="{html.escape(edit)}"><img src="{static}edit.svg" alt="Suggest an edit" width="120" height="20"></a>'
+        "</p>\n"
+    )
+
+
+def on_page(app, pagename, templatename, context, doctree):
+    """Change the HTML of one page just before its template is filled."""
+    if "body" not in context:
+        return
+    to_root = "../" * pagename.count("/")
+    body = context["body"]
+    if str(app.env.doc2path(pagename)).endswith(".ipynb"):
+        options = app.config.html_theme_options
+        body = add_after_title(
+            body,
+            badges(
+                f"{pagename}.ipynb",
+                options["repository_url"],
+                branch=options["repository_branch"],
+                published=app.config.labkit_published_branch,
+                static=f"{to_root}_static/",
+            ),
+        )
+    body = move_data_uris(body, Path(app.outdir) / PICTURES, to_root)
+    context["body"] = load_lazily(body)
+
+
+def setup(app):
+    """Register the extension with Sphinx."""
+    app.add_config_value("labkit_published_branch", "published", "html", [str])
+    app.connect("html-page-context", on_page, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

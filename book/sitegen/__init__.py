@@ -1,0 +1,1 @@
+"""What build.py needs to make the pages that are not written by hand."""
