@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from labkit.show.encoding import SCALE, data_uri, need_alt, png, render, webp
-from labkit.show.figures import Shown, css_size, image
+from labkit.show.figures import FIGURE_STYLE, Shown, css_size, image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,7 +155,8 @@ def _static(draw, describe, knobs: dict[str, list]) -> Shown:
     addresses = [data_uri(frame, "webp") for frame in frames]
     controls = "".join(_control(name, values) for name, values in knobs.items())
     content = (
-        f'<figure class="labkit-explore" data-frames="{_json(addresses)}" data-alts="{_json(alts)}">'
+        f'<figure class="labkit-explore" style="{FIGURE_STYLE}" '
+        f'data-frames="{_json(addresses)}" data-alts="{_json(alts)}">'
         f"{first}{controls}</figure>{SCRIPT}"
     )
     return Shown(content, pictures[0], alts[0])
@@ -173,7 +174,7 @@ def _control(name: str, values: list) -> str:
         f"<div><label>{html.escape(name.replace('_', ' '))} "
         f'<input type="range" min="0" max="{len(texts) - 1}" step="1" value="0" hidden '
         f'aria-valuetext="{html.escape(texts[0], quote=True)}" data-values="{_json(texts)}" '
-        f'style="width:min(60%,20em);vertical-align:middle"></label> '
+        f'style="width:14em;max-width:60vw;vertical-align:middle"></label> '
         f'<output aria-live="off">{html.escape(texts[0])}</output></div>'
     )
 

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from labkit.show.encoding import SCALE, data_uri, need_alt, png, render
 from labkit.show.tables import Table, table
+from labkit.show.theme import WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = ["Shown", "figure"]
+
+# As wide as the picture, at the left edge of the text: themes differ in what they make of a figure.
+FIGURE_STYLE = f"margin:0;max-width:{round(WIDTH * 100)}px"
 
 
 class Shown:
@@ -60,10 +64,12 @@ def figure(fig: Figure, *, alt: str, numbers=None, caption: str | None = None) -
     picture = render(fig)
     parts = [image(data_uri(png(picture), "png"), alt, css_size(picture))]
     if caption:
-        parts.append(f"<figcaption>{html.escape(caption)}</figcaption>")
+        parts.append(f'<figcaption style="color:inherit">{html.escape(caption)}</figcaption>')
     if folded is not None:
         parts.append(f"<details><summary>Show the numbers</summary>{folded.html}</details>")
-    return Shown(f'<figure class="labkit-figure">{"".join(parts)}</figure>', picture, alt)
+    return Shown(
+        f'<figure class="labkit-figure" style="{FIGURE_STYLE}">{"".join(parts)}</figure>', picture, alt
+    )
 
 
 def css_size(picture: Image) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def _show(value) -> str:
 
 
 def _html(columns, cells, right, caption) -> str:
-    align = [' style="text-align:right"' if r else ' style="text-align:left"' for r in right]
+    align = [f' style="padding:2px 12px;text-align:{"right" if r else "left"}"' for r in right]
     head = "".join(f'<th scope="col"{a}>{html.escape(c)}</th>' for a, c in zip(align, columns, strict=True))
     body = "".join(
         "<tr>"
@@ -88,7 +88,7 @@ def _html(columns, cells, right, caption) -> str:
         + "</tr>"
         for row in cells
     )
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    title = f'<caption style="color:inherit">{html.escape(caption)}</caption>' if caption else ""
     # A wide table scrolls in its own box; the box can be reached and scrolled by keyboard.
     label = html.escape(caption or "Table", quote=True)
     return (
