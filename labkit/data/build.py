@@ -10,7 +10,17 @@ import numpy as np
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["allocate", "check_count", "check_seed", "dataset", "png", "real", "stratified", "stream"]
+__all__ = [
+    "allocate",
+    "check_count",
+    "check_seed",
+    "dataset",
+    "labels_of",
+    "png",
+    "real",
+    "stratified",
+    "stream",
+]
 
 
 def png(image: np.ndarray) -> bytes:
@@ -53,6 +63,12 @@ def dataset(columns: dict, features: "Features", identity: str) -> "Dataset":
     table = pa.Table.from_arrays(arrays, schema=features.arrow_schema)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return Dataset(InMemoryTable(table), info=DatasetInfo(features=features), fingerprint=fingerprint)
+
+
+def labels_of(part: "Dataset") -> np.ndarray:
+    """The column ``label`` as int64[B]; read from Arrow at once, which a lazy column would not be."""
+    table = part.select_columns(["label"]).with_format("arrow")[:]
+    return table.column("label").to_numpy().astype(np.int64)
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:

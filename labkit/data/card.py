@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labkit.data.build import labels_of
+
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from torch import Tensor
@@ -33,7 +35,11 @@ class Composition:
 
 @dataclass(frozen=True)
 class Card:
-    """A data card. ``composition`` is None where the data could not be loaded; ``missing`` says why."""
+    """A data card.
+
+    composition: None where the data could not be loaded; ``missing`` then says why.
+    settings: the names of what :func:`labkit.data.load` takes for these data.
+    """
 
     name: str
     summary: str
@@ -43,6 +49,7 @@ class Card:
     use: str
     composition: Composition | None = None
     missing: str = ""
+    settings: tuple[str, ...] = ()
 
     def markdown(self) -> str:
         """The card as a Markdown section."""
@@ -53,6 +60,7 @@ class Card:
             f"**Licence.** {self.licence}",
             f"**Recommended use.** {self.use}",
             "**Limits.**\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
+            "**Settings.** " + ", ".join(f"`{name}`" for name in ("size", "seed", *self.settings)),
             self._composition(),
         ]
         return "\n\n".join(parts) + "\n"
@@ -88,10 +96,7 @@ class Card:
 def compose(data: "DatasetDict", settings: str) -> Composition:
     """Count classes and measure images. data: splits with a ``ClassLabel`` named ``label``."""
     names = data["train"].features["label"].names
-    counts = {
-        split: np.bincount(np.asarray(part.with_format("numpy")["label"]), minlength=len(names))
-        for split, part in data.items()
-    }
+    counts = {split: np.bincount(labels_of(part), minlength=len(names)) for split, part in data.items()}
     images = _images(data["train"])
     return Composition(
         splits={split: len(part) for split, part in data.items()},

@@ -5,8 +5,6 @@ import os
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from labkit.data import build
 from labkit.data.card import Card, compose
 from labkit.data.source import Source
@@ -34,8 +32,9 @@ def load(*, size: int | None = None, seed: int = 0, test_size: int | None = None
         part = data[split]
         if count is not None:
             build.check_count(name, count, high=len(part))
-            labels = np.asarray(part.with_format("numpy")["label"])
-            part = part.select(build.stratified(labels, count, build.stream(seed, "cifar10", split)))
+            part = part.select(
+                build.stratified(build.labels_of(part), count, build.stream(seed, "cifar10", split))
+            )
         parts[split] = part
     return DatasetDict(parts)
 
@@ -43,14 +42,11 @@ def load(*, size: int | None = None, seed: int = 0, test_size: int | None = None
 @cache
 def _read(folder: str | None):
     """Both splits in full, kept in memory for the next seed. folder: the value of LABKIT_DATA."""
-    from datasets import ClassLabel, DatasetDict, Features, Image
+    from datasets import DatasetDict
 
     if folder is None:
-        data = _hub()
-    else:
-        data = DatasetDict({split: _parquet(Path(folder) / "cifar10", split) for split in ("train", "test")})
-    features = Features({"image": Image(), "label": ClassLabel(names=CLASSES)})
-    return data.rename_column("img", "image").cast(features)
+        return _hub().rename_column("img", "image")
+    return DatasetDict({split: _parquet(Path(folder) / "cifar10", split) for split in ("train", "test")})
 
 
 def _hub():
@@ -80,8 +76,8 @@ def _parquet(folder: Path, split: str):
     table = parquet.read_table(path)
     if table.column_names != ["img", "label"]:
         raise ValueError(f"{path} must have the columns img and label, it has {table.column_names}")
-    features = Features({"img": Image(), "label": ClassLabel(names=CLASSES)})
-    table = table.replace_schema_metadata(None).cast(features.arrow_schema)
+    features = Features({"image": Image(), "label": ClassLabel(names=CLASSES)})
+    table = table.rename_columns(["image", "label"]).cast(features.arrow_schema)
     identity = hashlib.sha256(f"{path} {path.stat().st_size}".encode()).hexdigest()[:16]
     return Dataset(InMemoryTable(table), info=DatasetInfo(features=features), fingerprint=identity)
 
@@ -95,9 +91,9 @@ def fingerprint() -> str:
 def _content(folder: str | None) -> str:
     digest = hashlib.sha256()
     for split in ("train", "test"):
-        table = _read(folder)[split].with_format("arrow")[:]
-        digest.update(np.asarray(table.column("label"), dtype=np.int64).tobytes())
-        for cell in table.column("image").to_pylist():
+        part = _read(folder)[split]
+        digest.update(build.labels_of(part).tobytes())
+        for cell in part.with_format("arrow")[:].column("image").to_pylist():
             digest.update(cell["bytes"])
     return digest.hexdigest()[:16]
 

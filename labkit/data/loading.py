@@ -1,5 +1,6 @@
 """``load``: one door for every kind of data."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ def card(name: str) -> Card:
     >>> card("digits").composition.splits
     {'train': 1437, 'test': 360}
     """
-    return _source(name).card()
+    source = _source(name)
+    return dataclasses.replace(source.card(), settings=source.settings())
 
 
 def fingerprint(name: str) -> str:

@@ -167,7 +167,7 @@ def _with_classes(parts: dict, label: str) -> dict:
 
 def _finish(data: "DatasetDict", size, seed: int, test_share: float) -> "DatasetDict":
     """Check the classes, split where there is no test split, subsample the training split."""
-    labels = np.asarray(data["train"].with_format("numpy")["label"])
+    labels = build.labels_of(data["train"])
     names = data["train"].features["label"].names
     counts = np.bincount(labels, minlength=len(names))
     if np.count_nonzero(counts) < 2:

@@ -193,15 +193,16 @@ def settle(here: World, given: dict, shifted: frozenset[str] = frozenset()) -> S
 
 def _object_size(name: str, value, here: World) -> tuple[float, float]:
     """(low, high) in [0, 1], at least 4 pixels wide, so that no mask is empty."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError(f"{name} must be (low, high), shares of the image's side, got {value!r}")
-    low, high = (real(name, each, 0, 1) for each in value)
+    ends = value if isinstance(value, tuple | list) else (value, value)
+    if len(ends) != 2:
+        raise ValueError(f"{name} must be a share of the image's side or (low, high), got {value!r}")
+    low, high = (real(name, each, 0, 1) for each in ends)
     if low > high:
-        raise ValueError(f"{name} must be (low, high) with low <= high, got {value!r}")
+        raise ValueError(f"{name} must be a share or (low, high) with low <= high, got {value!r}")
     if low * min(here.image_size) < 4:
-        smallest = 4 / min(here.image_size)
+        smallest = math.ceil(4000 / min(here.image_size)) / 1000
         raise ValueError(
-            f"{name} starts at {low}, under 4 pixels at this image_size; take {smallest:.2f} or more"
+            f"{name} starts at {low}, under 4 pixels at this image_size; take {smallest} or more"
         )
     return (low, high)
 
@@ -228,7 +229,7 @@ def _weights(known: int, class_weights, tail, title) -> tuple[float, ...]:
 def _named(name: str, value, options, *, low: int) -> tuple[str, ...]:
     """The first n of the options, or the ones named."""
     options = tuple(options)
-    if isinstance(value, int):
+    if isinstance(value, int | np.integer):
         return options[: check_count(name, value, low=low, high=len(options))]
     if not isinstance(value, tuple | list):
         raise TypeError(f"{name} must be a number or a sequence of names, got {value!r}")

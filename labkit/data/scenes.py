@@ -17,6 +17,7 @@ from labkit.data.scene_settings import (
     STYLE_NAMES,
     STYLE_PHRASES,
     TEST_SETTINGS,
+    Settings,
     World,
     settle,
     world,
@@ -44,7 +45,7 @@ def load(
     label: str = "shape",
     names: str = "shapes",
     objects: int | tuple[int, int] = 1,
-    object_size: tuple[float, float] = (0.35, 0.65),
+    object_size: float | tuple[float, float] = (0.35, 0.65),
     rotation: float = 20,
     style: str | tuple[str, ...] = "flat",
     texture: float = 0.5,
@@ -65,8 +66,8 @@ def load(
     *What is in the scenes.* classes: how many shapes, or their names, in the order of the labels.
     colors: how many colours, or their names. label: "shape", or "color and shape" (one class for
     each pair). objects: how many per image, or (low, high); the first is the largest, lies in
-    front and gives the label. object_size: (low, high) diameter of the circle around an
-    object, as a share of the image's shorter side. rotation: largest angle either way, degrees.
+    front and gives the label. object_size: diameter of the circle around an object, as a share of
+    the image's shorter side, or (low, high); 4 pixels or more. rotation: largest angle either way, degrees.
     names: "shapes", or "nouns" (captions and classes use invented proper nouns).
 
     *How they look.* style: one of flat, outline, striped, checked, sketch, night, inverted, pale, or
@@ -119,7 +120,7 @@ def load(
     return DatasetDict(
         {
             split: build.dataset(
-                _draw(here, settings, count, build.stream(seed, "scenes", split), split),
+                _draw(here, settings, count, seed, split),
                 _features(here),
                 f"{identity} {split}",
             )
@@ -147,8 +148,12 @@ def _features(here: World):
     )
 
 
-def _draw(here: World, settings, count: int, rng: np.random.Generator, split: str) -> dict:
+def _draw(here: World, settings: Settings, count: int, seed: int, split: str) -> dict:
     """The columns of one split."""
+    # Layout, ground, clutter and noise each have a stream: changing one leaves the others as they are.
+    rng, *streams = (
+        build.stream(seed, "scenes", split, use) for use in ("layout", "ground", "clutter", "noise")
+    )
     weights = np.array(settings.weights) / sum(settings.weights)
     frequency = np.concatenate([weights, np.zeros(here.unknown)])
     if split == "test" and here.unknown:
@@ -188,7 +193,7 @@ def _draw(here: World, settings, count: int, rng: np.random.Generator, split: st
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
         items = (rows_of[part], center[part], radius[part], angle[part], paint[part], present[part])
-        images[part] = _render(masks[part], items, grounds[part], style[part], settings, rng)
+        images[part] = _render(masks[part], items, grounds[part], style[part], settings, streams)
 
     boxes = np.stack([drawing.boxes_of(masks, n + 1) for n in range(high)], axis=1)
     words = _size_words(share)
@@ -206,15 +211,15 @@ def _draw(here: World, settings, count: int, rng: np.random.Generator, split: st
     }
 
 
-def _render(masks, items, grounds, style, settings, rng) -> np.ndarray:
+def _render(masks, items, grounds, style, settings: Settings, streams) -> np.ndarray:
     """Draw one chunk: ground, clutter, objects from back to front, tone and noise."""
     rows, center, radius, angle, color, present = items
     count, height, width = masks.shape
     fill, tone = (np.array([drawing.STYLES[name][k] for name in STYLE_NAMES])[style] for k in (0, 1))
     paper = tone == "paper"
     grounds = np.where(paper[:, None], 0.8 + 0.2 * grounds, grounds)
-    texture = settings.texture
-    images = drawing.ground(grounds, (height, width), texture, rng)
+    ground_rng, rng, noise_rng = streams
+    images = drawing.ground(grounds, (height, width), settings.texture, ground_rng)
 
     def toward(color):  # lower contrast: mix with the ground; pencils are dark
         color = np.where(paper[:, None], 0.3 * color, color)
@@ -239,7 +244,7 @@ def _render(masks, items, grounds, style, settings, rng) -> np.ndarray:
             toward(color[:, n]), fill, present[:, n],
         )  # fmt: skip
         drawing.paint(images, masks, thing, n + 1)
-    return drawing.finish(images, drawing.Looks(tone, settings.noise), rng)
+    return drawing.finish(images, drawing.Looks(tone, settings.noise), noise_rng)
 
 
 def _colors(palette: dict, names, index: np.ndarray, rng) -> np.ndarray:

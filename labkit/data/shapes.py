@@ -74,12 +74,12 @@ def distance_table() -> np.ndarray:
 
     tables = {
         "circle": radius - 0.88,
-        "square": _polygon(x, y, [(-0.74, -0.74), (0.74, -0.74), (0.74, 0.74), (-0.74, 0.74)]),
+        "square": _polygon(x, y, [(-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7)]),
         "triangle": _polygon(x, y, _polar(np.ones(3))),
         "star": _polygon(x, y, _polar(star)),
         "cross": _polygon(x, y, np.array(cross) * 0.94),
         "ring": np.abs(radius - 0.7) - 0.25,
-        "heart": _polygon(x, y, heart / 17.2 + [0, -0.08]),
+        "heart": _polygon(x, y, heart / 17.6 + [0, -0.08]),
         "arrow": _polygon(x, y, arrow),
         "crescent": np.maximum(radius - 0.95, 0.74 - np.hypot(x - 0.42, y)),
         "diamond": _polygon(x, y, [(0, -1), (0.55, 0), (0, 1), (-0.55, 0)]),

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labkit.data.build import check_count
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -35,7 +37,7 @@ def tensors(dataset: "Dataset", *, image_size: int | tuple[int, int] | None = No
 
     dataset: a ``datasets.Dataset`` with an image column (``image`` or ``img``) and an integer
     column ``label``.  image_size: resize to this side, or (height, width), in pixels;
-    None keeps the images as they are.
+    None keeps the images as they are. Not with a column ``boxes``, which would no longer fit.
     Raises TypeError for anything but one split, ValueError for missing columns, and ValueError
     where images differ in size and no image_size is given.
 
@@ -58,8 +60,13 @@ def tensors(dataset: "Dataset", *, image_size: int | tuple[int, int] | None = No
     if not len(dataset):
         raise ValueError("dataset is empty")
 
+    size = _pair(image_size)
+    if size is not None and "boxes" in features:
+        raise ValueError(
+            "boxes are in pixels of the images as stored; remove_columns('boxes') before resizing"
+        )
     table = dataset.with_format("arrow")[:]  # the stored bytes; follows select() and shuffle()
-    pixels = _decode(table.column(key).to_pylist(), _pair(image_size))
+    pixels = _decode(table.column(key).to_pylist(), size)
     images = (
         torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     )
@@ -71,18 +78,21 @@ def tensors(dataset: "Dataset", *, image_size: int | tuple[int, int] | None = No
         column = table.column(name)
         if isinstance(feature, Image):
             # nearest: a mask holds numbers of objects, which must not be averaged
-            extra[name] = torch.from_numpy(
-                _decode(column.to_pylist(), _pair(image_size), nearest=True)
-            ).squeeze(-1)
+            extra[name] = torch.from_numpy(_decode(column.to_pylist(), size, nearest=True)).squeeze(-1)
         elif (numbers := _numbers(column.to_pylist(), feature)) is not None:
             extra[name] = numbers
     return Batch(images.div_(255), labels, extra)
 
 
 def _pair(image_size) -> tuple[int, int] | None:
-    if image_size is None or isinstance(image_size, tuple):
-        return image_size
-    return (image_size, image_size)
+    """(height, width), or None for images as they are."""
+    if image_size is None:
+        return None
+    pair = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(pair) != 2:
+        raise ValueError(f"image_size must be a side or (height, width), got {image_size!r}")
+    height, width = (check_count("image_size", side) for side in pair)
+    return (height, width)
 
 
 def _decode(cells: list[dict], size: tuple[int, int] | None, nearest: bool = False) -> np.ndarray:
