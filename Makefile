@@ -31,19 +31,22 @@ help:
 	  -c constraints.txt -e ".[run,book,test]"
 	@touch $@
 
-# A failed notebook must not keep the other pages from being built, but the exit status tells.
-book:
-	@start=$$(date +%s); \
-	$(MAKE) --no-print-directory .venv/.installed || exit 1; installed=$$(date +%s); \
+# The two steps of the book, as one shell command: a failed notebook must not keep the other pages from being
+# built, but the exit status tells. What passed before them is the time that the environment took.
+START := $(shell date +%s)
+build = installed=$$(date +%s); \
 	$(BIN)/labkit run --jobs $(JOBS); ran=$$?; executed=$$(date +%s); \
 	$(BIN)/python book/build.py; rendered=$$?; built=$$(date +%s); \
 	echo; \
-	echo "environment  $$((installed - start)) s"; \
+	echo "environment  $$((installed - $(START))) s"; \
 	echo "notebooks    $$((executed - installed)) s"; \
 	echo "pages        $$((built - executed)) s"; \
 	if [ $$rendered -eq 0 ]; then echo "The site: $(CURDIR)/book/_build/html/index.html"; fi; \
 	if [ $$ran -ne 0 ]; then echo "At least one notebook failed; its page says so."; fi; \
 	[ $$ran -eq 0 ] && [ $$rendered -eq 0 ]
+
+book: .venv/.installed
+	@$(build)
 
 run: .venv/.installed
 	$(BIN)/labkit run --force --jobs $(JOBS) $(if $(PROFILE),--profile $(PROFILE)) $(PAPER)
@@ -53,7 +56,7 @@ test: .venv/.installed
 	@failed=; \
 	$(BIN)/ruff check . || failed="$$failed ruff-check"; \
 	$(BIN)/ruff format --check . || failed="$$failed ruff-format"; \
-	$(MAKE) --no-print-directory book || failed="$$failed book"; \
+	( $(build) ) || failed="$$failed book"; \
 	$(BIN)/python -m pytest --doctest-modules --durations=15 \
 	  --benchmark-min-rounds=3 --benchmark-max-time=0.5 labkit scripts tests || failed="$$failed pytest"; \
 	if [ -n "$$failed" ]; then echo "make test failed in:$$failed"; exit 1; fi

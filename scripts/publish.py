@@ -87,14 +87,14 @@ def results(root: Path = ROOT) -> dict[str, Path]:
 
     found = {}
     for path in notebooks(root):
-        name = path.relative_to(root).as_posix()
-        best = runner.best(path)
+        name = path.relative_to(root / "notebooks").with_suffix("").as_posix()
+        best = runner.best(root, name)
         code = [cell for cell in nbformat.read(best, as_version=4).cells if cell.cell_type == "code"]
         if any(output.output_type == "error" for cell in code for output in cell.outputs):
             raise RuntimeError(f"{name} failed; not published. `make book` shows why.")
         if not any(cell.outputs for cell in code):
             raise RuntimeError(f"{name} has no executed result; run `make book` first.")
-        found[name] = best
+        found[path.relative_to(root).as_posix()] = best
     return found
 
 
