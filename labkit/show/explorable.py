@@ -168,11 +168,12 @@ def _json(value) -> str:
 
 def _control(name: str, values: list) -> str:
     texts = [_text(value) for value in values]
-    # Hidden until the script is there to answer it. The label must not hold the output: a label belongs
-    # to the first such element in it. A screen reader says the value as the slider's own text.
+    # Hidden until the script is there to answer it. No autocomplete: on a reload some browsers put a
+    # slider back to where it was, beside the first frame. The label must not hold the output: a label
+    # belongs to the first such element in it. A screen reader says the value as the slider's own text.
     return (
         f"<div><label>{html.escape(name.replace('_', ' '))} "
-        f'<input type="range" min="0" max="{len(texts) - 1}" step="1" value="0" hidden '
+        f'<input type="range" min="0" max="{len(texts) - 1}" step="1" value="0" hidden autocomplete="off" '
         f'aria-valuetext="{html.escape(texts[0], quote=True)}" data-values="{_json(texts)}" '
         f'style="width:14em;max-width:60vw;vertical-align:middle"></label> '
         f'<output aria-live="off">{html.escape(texts[0])}</output></div>'

@@ -31,7 +31,7 @@ def gain(
 
     xs: the knob's values, rising numbers or texts.  mean, low, high: the gain and its interval at each,
     in the claimed direction.  margin: the smallest difference that matters, > 0.
-    crossing: where the gain falls through zero, in units of the knob; one, several or none.
+    crossing: where the gain passes through zero, in units of the knob; one, several or none.
     control: (mean, low, high) of the gain against the matched control.  labels: names of the two curves.
     Raises ValueError where the lengths differ or a number is not finite.
 
@@ -67,14 +67,15 @@ def gain(
             axes.fill_between(places, bottom, top, color=COLORS[role], alpha=0.18, linewidth=0, zorder=2)
             axes.plot(places, middle, color=COLORS[role], marker=MARKERS[role], label=label, zorder=3)
         middle_place = (places[0] + places[-1]) / 2
-        for cross in [] if crossing is None else np.atleast_1d(crossing):
+        for i, cross in enumerate([] if crossing is None else np.atleast_1d(crossing)):
+            after = mean[min(int(np.searchsorted(places, cross)), len(places) - 1)]
             axes.axvline(cross, color=INK, linewidth=1.2, linestyle=":", zorder=1)
             side = -1 if cross > middle_place else 1  # the text towards the middle, inside the axes
             axes.annotate(
-                f"gain ends at {cross:.3g}",
+                f"gain {'begins' if after > 0 else 'ends'} at {cross:.3g}",
                 (cross, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(4 * side, -3),
+                xytext=(4 * side, -3 - 15 * i),
                 textcoords="offset points",
                 ha="right" if side < 0 else "left",
                 va="top",

@@ -96,15 +96,13 @@ def styled() -> AbstractContextManager:
 
 
 def roles(variants, *, baseline: str, methods, control: str | None) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each variant: by role, and for the others in their order."""
+    """Colour and marker of each variant: by role (of several methods the first), the others in order."""
+    named = {baseline: "baseline", control: "control", next(iter(methods)): "method"}
     looks, more = {}, 0
     for name in variants:
-        role = "baseline" if name == baseline else "control" if name == control else None
-        if role is None and name in methods and "method" not in [look[2] for look in looks.values()]:
-            role = "method"
-        if role:
-            looks[name] = (COLORS[role], MARKERS[role], role)
+        if name in named:
+            looks[name] = (COLORS[named[name]], MARKERS[named[name]])
         else:
-            looks[name] = (MORE_COLORS[more % len(MORE_COLORS)], MORE_MARKERS[more % len(MORE_MARKERS)], "")
+            looks[name] = (MORE_COLORS[more % len(MORE_COLORS)], MORE_MARKERS[more % len(MORE_MARKERS)])
             more += 1
-    return {name: look[:2] for name, look in looks.items()}
+    return looks

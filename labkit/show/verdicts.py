@@ -116,7 +116,7 @@ def _intervals(difference, methods: list[str]) -> list[Interval | None]:
     if difference is None:
         return [None] * len(methods)
     first = difference[0] if len(difference) else None
-    intervals = list(difference) if isinstance(first, Sequence) else [tuple(difference)]
+    intervals = list(difference) if hasattr(first, "__len__") else [tuple(difference)]
     if len(intervals) != len(methods):
         raise ValueError(f"difference: takes (mean, low, high) for each of {methods}, got {difference}")
     for interval in intervals:
