@@ -37,13 +37,14 @@ __all__ = [
 ]
 
 _BLANK = {
-    "paper": "", "title": "", "year": None, "part": "", "chapter": "", "core": False, "claim": "",
-    "role": "", "claimed_by": "", "statement": "", "evidence": "", "kind": "", "ratio": False,
-    "metric": "", "unit": "", "baseline": "", "method": "", "control": "", "profile": "", "status": "planned", "why": "",
-    "verdict": "", "reason_verdict": "", "sentence": "", "difference": None, "low": None, "high": None,
-    "control_difference": None, "control_low": None, "control_high": None, "margin": None, "n": None,
-    "attempt": None, "thirds": None, "borderline": None, "seconds": None, "reported": "",
-    "reported_source": "", "counted": False, "notebook": "",
+    "paper": "", "title": "", "year": None, "part": "", "chapter": "", "core": False,
+    "claim": "", "role": "", "claimed_by": "", "statement": "", "evidence": "", "kind": "",
+    "ratio": False, "metric": "", "unit": "", "baseline": "", "method": "", "control": "",
+    "profile": "", "status": "planned", "why": "", "verdict": "", "reason_verdict": "", "sentence": "",
+    "difference": None, "low": None, "high": None,
+    "control_difference": None, "control_low": None, "control_high": None,
+    "margin": None, "n": None, "attempt": None, "thirds": None, "borderline": None, "seconds": None,
+    "reported": "", "reported_source": "", "counted": False, "notebook": "",
 }  # fmt: skip
 _FACTS = ("title", "year", "part", "chapter", "core", "notebook")
 #: The columns of the ledger, in order.
@@ -143,9 +144,9 @@ def _claim_rows(claim: claims.Claim, found: list[dict], errored: bool) -> list[d
 def _record_row(claim: claims.Claim, record: dict) -> dict:
     """The columns that a record fills. A record that does not hold fills no verdict."""
     measured = record["measured"]
-    row = {"profile": record["profile"], "seconds": measured["seconds"]["total"]}
+    row = {"profile": record["profile"], "seconds": measured.get("seconds", {}).get("total")}
     if record["failed_seeds"]:
-        told = "; ".join(f"seed {seed}: {text}" for seed, text in measured["failures"].items())
+        told = "; ".join(f"seed {seed}: {text}" for seed, text in measured.get("failures", {}).items())
         return row | {"status": "failed", "why": told}
     problems = records.check(record, claim)
     if record["verdict"].startswith("not judged"):

@@ -1,5 +1,6 @@
 """A claim as it is registered: one ``[[claims]]`` table of a paper's TOML file, checked."""
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -57,10 +58,24 @@ JUDGED_FIELDS += ("methods", "control", "variants", "margin", "n", "settings")
 class Claim:
     """A registered claim; :func:`labkit.claim` finds it by its id.
 
-    Its fields are those of its entry in the paper's TOML file, with the names of that file.
-    ``entry`` is that table as it stands.  ``methods`` is the variant under test, or several for
-    "none wins".  ``hash``: 16 hexadecimal digits over the entry.  ``settings``: the registered
-    settings of the experiment, which gets them as keyword arguments.
+    Its fields are those of its entry in the paper's TOML file:
+
+    id, role: the paper's id for the "headline"; "<paper>/<name>" for a "mechanism" or "study".
+    statement, claimed_by: what is claimed, by the "paper" or by "us".
+    kind, sense, equivalence: how it is judged, see :func:`labkit.statistics.verdict`.
+    metric, unit, higher_is_better: what the experiment returns, and which direction is better.
+    variants: all names that the experiment returns.  baseline, control: two of them.
+    methods: the variant under test (``method`` in the file), or several for "none wins".
+    margin, margin_reason: the smallest difference that matters, and why.
+    n, n_reason: the seeds, at least 10, fixed from the spread on design seeds.
+    attempt: 1; one more each time that the test changes after it was judged.
+    tuned: for each tuned variant {variant, knobs, trials, seeds}, on seeds below 1000.
+    evidence: "exact", "bundled real data", "synthetic data" or "by construction".
+    data: name of the bundled data.  reported: the paper's figure, {value, source}.
+    settings: what the experiment gets as keyword arguments.
+    testable, why_not_testable: false and the reason, where there is no fair test here; then only id,
+    role, statement and claimed_by are needed.
+    entry: the table as it stands.
     """
 
     id: str
@@ -102,7 +117,7 @@ class Claim:
         for name in ("variants", "tuned"):
             known[name] = tuple(entry.get(name, ()))
         methods = entry.get("methods", [entry["method"]] if "method" in entry else [])
-        return cls(**known, methods=tuple(methods), entry=entry)
+        return cls(**known, methods=tuple(methods), entry=copy.deepcopy(entry))
 
     @property
     def paper(self) -> str:
@@ -236,6 +251,8 @@ def _check_test(entry: dict, demand) -> None:
     demand(entry["attempt"] >= 1, "attempt", "1 or more")
     if entry["evidence"] == "bundled real data":
         demand(entry.get("data", "").strip(), "data", "the name of the bundled data, which the sentence says")
+    taken = {"seed", "seeds", "experiment", "P", "together"} & set(entry.get("settings", ()))
+    demand(not taken, "settings", "other names than seed, seeds, experiment, P and together")
     _check_tuning(entry, methods, demand)
 
 

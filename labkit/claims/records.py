@@ -66,6 +66,8 @@ def check(record: dict, claim: Claim) -> list[str]:
         )
     if record["failed_seeds"]:
         problems.append(f"{len(record['failed_seeds'])} seeds failed")
+    if not problems and "values" not in measured:
+        problems.append("the values it was judged from are missing")
     if problems:
         return problems
 
@@ -114,11 +116,34 @@ def _changed_fields(before: dict, now: dict, names) -> list[str]:
 
 
 def source_of(experiment) -> str | None:
-    """The code of an experiment, for its record; None where Python has no source for it."""
-    try:
-        return textwrap.dedent(inspect.getsource(experiment))
-    except (OSError, TypeError):
-        return None
+    """The code of an experiment, for its record, with the functions of its own notebook that it calls.
+
+    None where Python has no source for the experiment.
+    """
+    found, waiting = {}, [experiment]
+    while waiting:
+        function = waiting.pop(0)
+        function = inspect.unwrap(getattr(function, "func", function))  # of a partial, too
+        if function in found:
+            continue
+        try:
+            found[function] = textwrap.dedent(inspect.getsource(function))
+        except (OSError, TypeError):
+            if not found:
+                return None
+            continue
+        known = getattr(function, "__globals__", {})
+        called = [known.get(name) for name in _names(getattr(function, "__code__", None))]
+        waiting += [f for f in called if inspect.isfunction(f) and f.__module__ == function.__module__]
+    return "\n\n".join(found.values())
+
+
+def _names(code) -> list[str]:
+    """The global names in a function's code and in the functions within it."""
+    if code is None:
+        return []
+    inner = [name for part in code.co_consts if inspect.iscode(part) for name in _names(part)]
+    return [*code.co_names, *inner]
 
 
 def _code_differs(new: str | None, old: str | None) -> bool:

@@ -48,7 +48,6 @@ class Result(Displayed):
     """
 
     claim: Claim | None
-    title: str
     question: Question | None
     values: dict[str, dict[int, float]]
     seeds: list[int]

@@ -6,7 +6,9 @@ import sys
 import time
 from typing import NamedTuple
 
-__all__ = ["Runs", "check_takes", "run", "seconds"]
+from labkit.seeding import seeded
+
+__all__ = ["Runs", "check_takes", "run"]
 
 
 class Runs(NamedTuple):
@@ -54,7 +56,8 @@ def run(
     try:
         if together:
             try:
-                result = experiment(list(seeds), **settings)
+                with seeded(next(iter(seeds))):
+                    result = experiment(list(seeds), **settings)
             except Exception as error:
                 failures, first = dict.fromkeys(seeds, _described(error)), error
             else:
@@ -65,7 +68,8 @@ def run(
             for seed in _progress(seeds):
                 began = time.perf_counter()
                 try:
-                    result = experiment(seed, **settings)
+                    with seeded(seed):  # whatever draws from global state is fixed by the seed too
+                        result = experiment(seed, **settings)
                 except Exception as error:
                     failures[seed], first = _described(error), first or error
                 else:
@@ -132,11 +136,6 @@ def _numbers(result: dict, positive: bool) -> tuple[str, dict[str, float]]:
 
 def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def seconds(took: dict) -> float:
-    """The seconds of all seeds together."""
-    return sum(took.values())
 
 
 def _progress(seeds):

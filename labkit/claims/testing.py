@@ -1,6 +1,7 @@
 """Testing a claim: which seeds, what a run may judge, and the record of it."""
 
 import difflib
+import json
 import platform
 
 from labkit.claims import records
@@ -28,7 +29,8 @@ def test(claim: Claim, experiment, P, *, together: bool = False, **settings) -> 
     - "judge" and "full": the claim's n seeds from 1000 x attempt up. Judges.
     - ``P.seed`` given: that seed alone. Judges nothing.
 
-    Settings that differ from the registered ones run, but nothing is judged. A seed that raises or
+    Settings that differ from the registered ones run on design seeds, 0 to n - 1 at "judge" and
+    "full", and judge nothing: the seeds that judge are not looked at on the way. A seed that raises or
     gives NaN or infinity is a failure with its name: the other seeds still run and are shown, then
     ClaimError is raised. When interrupted, what was finished is shown first.
     Raises ValueError for a claim that is not testable, an unknown setting, or other variants than
@@ -41,9 +43,13 @@ def test(claim: Claim, experiment, P, *, together: bool = False, **settings) -> 
             near = difflib.get_close_matches(name, claim.settings) or list(claim.settings) or ["none"]
             raise ValueError(f"claim {claim.id} registers no setting {name!r}; it has {', '.join(near)}")
     used = {name: _plain(settings.get(name, value)) for name, value in claim.settings.items()}
+    try:
+        json.dumps(used, allow_nan=False)
+    except (TypeError, ValueError):
+        raise TypeError(f"settings must be numbers, texts, or lists of them, got {used}") from None
     check_takes(experiment, used)
 
-    seeds = _seeds(claim, P)
+    seeds = _seeds(claim, P, registered=used == claim.settings)
     ratio = claim.question.ratio
     runs = run(experiment, seeds, variants=claim.variants, together=together, positive=ratio, settings=used)
     result = _result(claim, P, seeds, runs, used, records.source_of(experiment))
@@ -80,7 +86,7 @@ def show(claim: Claim) -> Result:
         "sentence": f"Not testable here: {claim.why_not_testable}",
     }
     result = Result(
-        claim=claim, title=claim.statement, question=None, values={}, seeds=[], failures={},
+        claim=claim, question=None, values={}, seeds=[], failures={},
         verdict=record["verdict"], reason_verdict=None, sentence=record["sentence"], judgement=None,
         record=record, volatile={"entry": claim.entry},
     )  # fmt: skip
@@ -89,15 +95,17 @@ def show(claim: Claim) -> Result:
 
 
 def _plain(value):
-    """A setting as TOML would hold it, so that (0.1, 0.2) equals [0.1, 0.2]."""
-    return list(value) if isinstance(value, tuple) else value
+    """A setting as TOML would hold it, so that (0.1, 0.2) equals [0.1, 0.2]; arrays and tensors, too."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _seeds(claim: Claim, P) -> list[int]:
+def _seeds(claim: Claim, P, registered: bool) -> list[int]:
     if P.seed is not None:
         return [P.seed]
     if P.profile in records.JUDGING:
-        return claim.seeds
+        return claim.seeds if registered else list(range(claim.n))
     return list(range(SMOKE_SEEDS if P.profile == "smoke" else BOOK_SEEDS))
 
 
@@ -113,7 +121,7 @@ def _result(claim: Claim, P, seeds, runs: Runs, used: dict, source: str | None) 
         "sentence": sentence,
     }
     return Result(
-        claim=claim, title=claim.statement, question=claim.question, values=runs.values, seeds=seeds,
+        claim=claim, question=claim.question, values=runs.values, seeds=seeds,
         failures=runs.failures, verdict=verdict, reason_verdict=record["reason_verdict"],
         sentence=sentence, judgement=judgement, record=record,
         volatile=_volatile(claim, runs, judgement, used, source),
@@ -155,12 +163,20 @@ def _laid_over(claim: Claim, judgement: Judgement) -> tuple[str, str]:
     if problems:
         return _not_judged(f"the record is not of this entry ({problems[0]})")
     recorded = differences(claim.question, records.values_of(record), claim.baseline)
-    if agrees(claim.question, recorded, judgement.differences, record["n"]):
-        return "agrees", f"{BOOK_SEEDS} seeds of their own agree with the record: {record['sentence']}"
-    return (
-        "differs",
-        f"{BOOK_SEEDS} seeds of their own differ from the record, which says: {record['sentence']}",
+    fits = agrees(claim.question, recorded, judgement.differences, record["n"])
+    told = (
+        f"{BOOK_SEEDS} other seeds {'agree with' if fits else 'differ from'} the record: {record['sentence']}"
     )
+    return "agrees" if fits else "differs", told + _other_data(record)
+
+
+def _other_data(record: dict) -> str:
+    """Which data sets are not those of the record, as a sentence; "" where none differs."""
+    from labkit import data
+
+    recorded = record["measured"]["data"]
+    other = [name for name, content in data.loaded().items() if recorded.get(name, content) != content]
+    return f" Not the record's data: {', '.join(other)}." if other else ""
 
 
 def _stable(claim: Claim, profile: str, seeds: list[int]) -> dict:

@@ -59,7 +59,6 @@ def compare(
     told = "Not judged: some seeds failed." if runs.failures else f"Not judged: {finished} seeds finished."
     result = Result(
         claim=None,
-        title=f"{', '.join(methods)} against {baseline}",
         question=question,
         values=runs.values,
         seeds=seeds,

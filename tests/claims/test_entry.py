@@ -85,6 +85,7 @@ def test_a_recalled_figure_is_not_printed():
         ({"testable": False}, ValueError, "why_not_testable = None"),
         ({"why_not_testable": "no"}, ValueError, "why_not_testable = 'no'"),
         ({"tuned": [{"variant": "plain"}]}, ValueError, "tuned = "),
+        ({"settings": {"together": True}}, ValueError, "settings = "),
         ({"statement": " "}, ValueError, "statement = "),
     ],
 )

@@ -1,4 +1,5 @@
 import copy
+import functools
 import json
 
 import pytest
@@ -51,6 +52,7 @@ def test_so_is_every_other_field(record, changes, message):
         (["failed_seeds"], [1003], "1 seeds failed"),
         (["measured", "values", "new", "1000"], -500.0, "its values give"),
         (["measured", "values", "new"], {}, "every variant on every seed"),
+        (["measured"], {}, "values it was judged from are missing"),
         (["measured", "settings"], {"size": 0.2}, "run with settings"),
         (["hash"], "0" * 16, "edited after it was judged: its hash"),
     ],
@@ -92,6 +94,20 @@ def test_the_seeds_of_an_attempt_judge_one_experiment(monkeypatch):
     assert make_claim().test(same, P()).verdict == "supported"
     assert "the experiment's code" in make_claim().test(other, P()).verdict
     assert make_claim(attempt=2).test(other, P()).verdict == "supported"
+
+
+def helper(seed):
+    return experiment(seed)
+
+
+def calls_the_helper(seed, size):
+    return max(helper(s)["new"] for s in (seed,))
+
+
+def test_the_code_of_an_experiment_holds_the_functions_of_its_own_notebook():
+    source = records.source_of(functools.partial(calls_the_helper, size=1))
+    assert "def calls_the_helper" in source and "def helper" in source and "def experiment" not in source
+    assert records.source_of(len) is None
 
 
 def test_a_comment_or_a_docstring_is_no_change():

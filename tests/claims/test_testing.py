@@ -1,10 +1,12 @@
 import json
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 
-from labkit.claims import MIME, ClaimError, check, claim
+from labkit.claims import MIME, ClaimError, check, claim, committed
 from labkit.claims.result import Result
 from tests.claims.conftest import ENTRY, P, commit, experiment, make_claim
 
@@ -61,8 +63,10 @@ def test_the_experiment_gets_the_registered_settings(displayed):
 def test_changed_settings_run_but_are_not_judged(displayed):
     result = make_claim().test(experiment, P(), size=0.1)
     assert result.verdict == "not judged: settings differ" and result.reason_verdict is None
+    assert result.seeds == list(range(12))  # design seeds: those that judge are not looked at
     assert "size = 0.1, registered 0.3" in result.sentence and result.volatile["settings"] == {"size": 0.1}
     assert make_claim().test(experiment, P(), size=0.3).verdict == "supported"
+    assert make_claim().test(experiment, P(), size=np.float64(0.3)).verdict == "supported"
     pair = make_claim(settings={"size": [0.1, 0.2]})
     assert pair.test(lambda seed, size: experiment(seed), P(), size=(0.1, 0.2)).verdict == "supported"
 
@@ -72,6 +76,8 @@ def test_an_unknown_setting_and_a_deaf_experiment_are_refused():
         make_claim().test(experiment, P(), sise=0.1)
     with pytest.raises(TypeError, match=r"must take \(seed, size\)"):
         make_claim().test(lambda seed: experiment(seed), P())
+    with pytest.raises(TypeError, match="settings must be numbers, texts"):
+        make_claim().test(experiment, P(), size=experiment)
     with pytest.raises(TypeError, match="must be a function"):
         make_claim().test(experiment(0), P())
 
@@ -166,6 +172,17 @@ def test_tensors_and_arrays_of_one_number_are_numbers(displayed):
     assert result.verdict == "supported" and type(result.values["new"][1000]) is float
 
 
+def test_global_randomness_is_fixed_by_the_seed_and_left_as_it_was(displayed):
+    def careless(seed, size):
+        return {name: torch.rand(()) + random.random() + np.random.rand() for name in experiment(seed)}
+
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = (make_claim().test(careless, P("smoke")).values for _ in range(2))
+    assert first == second and first["new"][0] != first["new"][1] and torch.equal(torch.rand(1), expected)
+
+
 def test_a_ratio_needs_values_above_zero(displayed):
     ratio = make_claim(kind="ratio", sense="better", margin=1.01)
     with pytest.raises(ClaimError, match="'plain' is -1, but a ratio needs values above 0"):
@@ -179,6 +196,9 @@ def test_a_reader_agrees_with_the_record_or_differs(displayed, monkeypatch):
     assert result.verdict == "agrees" and result.sentence.endswith("Works here, for the stated reason.")
     result = make_claim().test(lambda seed, size: experiment(seed, size=0.1), P("book"))
     assert result.verdict == "differs"
+    monkeypatch.setattr("labkit.data.loaded", lambda: {"topics": "new", "digits": "same"})
+    committed("resizemix")["measured"]["data"].update(topics="old", digits="same")
+    assert make_claim().test(experiment, P("book")).sentence.endswith("Not the record's data: topics.")
     edited = make_claim(margin=0.5).test(experiment, P("book"))
     assert "margin was 1.0 and is 0.5 now" in edited.verdict
 
