@@ -136,6 +136,8 @@ def _check(values, baseline, methods, control, margin, kind) -> None:
         raise ValueError(f"kind: takes one of {KINDS}, got {kind!r}")
     if not margin > 0:
         raise ValueError(f"margin: takes a number > 0, got {margin}")
+    if not methods:
+        raise ValueError("method: takes a variant or several, got none")
     named = [("baseline", baseline), *[("method", name) for name in methods]]
     for role, name in [*named, *([("control", control)] if control is not None else [])]:
         if name not in values:

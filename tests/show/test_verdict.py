@@ -159,6 +159,7 @@ def test_long_names_are_wrapped():
         ({"values": {"a": [], "b": []}}, "at least one"),
         ({"values": {"a": [1, math.nan], "b": [1, 2]}}, r"values\['a'\]: takes numbers that are finite"),
         ({"values": {"a": [1, -1], "b": [1, 2]}, "kind": "ratio"}, "finite and > 0"),
+        ({"method": []}, "method: takes a variant or several"),
         ({"margin": 0}, "margin: takes a number > 0"),
         ({"kind": "best"}, "kind: takes one of"),
         ({"difference": (2, 3, 4)}, "difference: takes .* low <= mean <= high"),
