@@ -68,7 +68,7 @@ def gain(
             axes.plot(places, middle, color=COLORS[role], marker=MARKERS[role], label=label, zorder=3)
         middle_place = (places[0] + places[-1]) / 2
         for i, cross in enumerate([] if crossing is None else np.atleast_1d(crossing)):
-            after = mean[min(int(np.searchsorted(places, cross)), len(places) - 1)]
+            after = next((m for place, m in zip(places, mean, strict=True) if place >= cross and m), 0)
             axes.axvline(cross, color=INK, linewidth=1.2, linestyle=":", zorder=1)
             side = -1 if cross > middle_place else 1  # the text towards the middle, inside the axes
             axes.annotate(
@@ -88,5 +88,6 @@ def gain(
         axes.set_xlabel(knob)
         axes.set_ylabel(f"gain in {metric}" + (f" ({unit})" if unit else ""))
         if control is not None:
-            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.1)
+            columns = 2 if len("".join(labels)) <= 46 else 1
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.1)
     return figure

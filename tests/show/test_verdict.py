@@ -192,6 +192,13 @@ def test_a_gain_marks_its_crossings(crossing):
     assert_readable(figure)
 
 
+@pytest.mark.parametrize("name", ["crop", "crop, same boxes", "crop, same boxes, same order, same seeds"])
+def test_the_legend_of_two_curves_fits(name):
+    control = (GAIN["low"], GAIN["low"], GAIN["high"])
+    labels = ("against no mixing", f"against {name}")
+    assert_readable(show.gain([0.1, 0.2, 0.5], knob="size", control=control, labels=labels, **GAIN))
+
+
 def test_a_knob_may_be_named_values_and_one_value():
     figure = show.gain(["flat", "striped", "sketch"], knob="style", **GAIN)
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["flat", "striped", "sketch"]
