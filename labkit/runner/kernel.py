@@ -52,7 +52,7 @@ class Client(PapermillNotebookClient):
 
     def __init__(self, manager, *, scratch: Path):
         # What goes wrong is told once, in the outcome, and not by the client's log as well.
-        super().__init__(manager, startup_timeout=120, log=_silent)
+        super().__init__(manager, startup_timeout=120, shell_timeout_interval=1, log=_silent)
         self.scratch, self.died = scratch, False
 
     def create_kernel_manager(self) -> AsyncKernelManager:

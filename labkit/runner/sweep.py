@@ -34,11 +34,12 @@ def table(outcomes: Iterable[Outcome]):
 
 
 def _rows(outcome: Outcome) -> list[dict]:
-    request = outcome.request
-    run = {name: _cell(value) for name, value in request.parameters.items()}
-    end = {"seconds": outcome.seconds, "status": "ok" if outcome.ok else outcome.word}
     result = (results.load(outcome.path) if outcome.path else None) or {"cells": [], "metadata": {}}
-    end["seconds"] = result["metadata"].get("labkit", {}).get("seconds", outcome.seconds)
+    made = result["metadata"].get("labkit", {})
+    # The result's own parameters: a larger profile's may have answered the request.
+    parameters = made.get("parameters", outcome.request.parameters)
+    run = {name: _cell(value) for name, value in parameters.items()}
+    end = {"seconds": made.get("seconds", outcome.seconds), "status": "ok" if outcome.ok else outcome.word}
     rows = []
     for record in keys.records(result):
         about = {"paper": record.get("paper"), "claim": record.get("claim")}
