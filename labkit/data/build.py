@@ -66,9 +66,18 @@ def dataset(columns: dict, features: "Features", identity: str) -> "Dataset":
 
 
 def labels_of(part: "Dataset") -> np.ndarray:
-    """The column ``label`` as int64[B]; read from Arrow at once, which a lazy column would not be."""
-    table = part.select_columns(["label"]).with_format("arrow")[:]
-    return table.column("label").to_numpy().astype(np.int64)
+    """The column ``label`` as int64[B].
+
+    Raises ValueError where labels are not integers, or where one is missing.
+    """
+    kind = part.features["label"].dtype
+    if not str(kind).startswith(("int", "uint")):
+        raise ValueError(f"the column label must hold classes as integers, it is {kind}")
+    # From Arrow at once: the column itself would be read row by row.
+    column = part.select_columns(["label"]).with_format("arrow")[:].column("label")
+    if column.null_count:
+        raise ValueError(f"{column.null_count} examples have no label")
+    return column.to_numpy().astype(np.int64)
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:

@@ -12,6 +12,7 @@ from labkit.data.source import Source
 __all__ = ["SOURCE", "load"]
 
 HUB = "uoft-cs/cifar10"
+_memory: dict = {}  # folder (None: the hub) -> both splits
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -39,14 +40,18 @@ def load(*, size: int | None = None, seed: int = 0, test_size: int | None = None
     return DatasetDict(parts)
 
 
-@cache
 def _read(folder: str | None):
     """Both splits in full, kept in memory for the next seed. folder: the value of LABKIT_DATA."""
     from datasets import DatasetDict
 
+    if folder in _memory:
+        return _memory[folder]
     if folder is None:
-        return _hub().rename_column("img", "image")
-    return DatasetDict({split: _parquet(Path(folder) / "cifar10", split) for split in ("train", "test")})
+        data = _hub().rename_column("img", "image")
+    else:
+        data = DatasetDict({split: _parquet(Path(folder) / "cifar10", split) for split in ("train", "test")})
+    _memory[folder] = data
+    return data
 
 
 def _hub():
@@ -83,8 +88,11 @@ def _parquet(folder: Path, split: str):
 
 
 def fingerprint() -> str:
-    """Hash of all images and labels, wherever they were read."""
-    return _content(os.environ.get("LABKIT_DATA"))
+    """Hash of all images and labels; from the hub only once they are loaded: a hash starts no download."""
+    folder = os.environ.get("LABKIT_DATA")
+    if folder is None and None not in _memory:
+        raise FileNotFoundError("cifar10 is not loaded, and LABKIT_DATA names no folder with a local copy")
+    return _content(folder)
 
 
 @cache

@@ -123,7 +123,7 @@ def card() -> Card:
         limits=(
             "Writers are not recorded in this copy, so the same writer is in both splits: "
             "test accuracy is that on known hands.",
-            "Nearly solved: a linear model reaches about 95 %. Use few labels, or a canvas with clutter.",
+            "Nearly solved: a linear model reaches about 96 %. Use few labels, or a canvas with clutter.",
             "8x8 pixels: operations that need fine detail show little.",
         ),
         use="Real images for quick runs without a download: few labels, label noise, augmentation; with "

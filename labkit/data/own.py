@@ -104,6 +104,8 @@ def load_csv(
             raise ValueError(f"{file} has no column {name!r} for {setting}=; {suggest(name, header)}")
     if not rows:
         raise ValueError(f"{file} has a header but no rows")
+    if missing := sum(not row[label] for row in rows):
+        raise ValueError(f"{missing} rows of {file} have an empty {label!r}")
     classes = _in_order({row[label] for row in rows})
     splits = [row["split"] for row in rows] if "split" in header else ["train"] * len(rows)
     if not set(splits) <= set(SPLITS):
@@ -169,6 +171,10 @@ def _finish(data: "DatasetDict", size, seed: int, test_share: float) -> "Dataset
     """Check the classes, split where there is no test split, subsample the training split."""
     labels = build.labels_of(data["train"])
     names = data["train"].features["label"].names
+    if labels.min(initial=0) < 0:
+        raise ValueError(
+            f"{(labels < 0).sum()} examples have the label {labels.min()}: take out what has no label"
+        )
     counts = np.bincount(labels, minlength=len(names))
     if np.count_nonzero(counts) < 2:
         raise ValueError(f"the data need two classes or more, they have {names}")

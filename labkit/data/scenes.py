@@ -120,9 +120,7 @@ def load(
     return DatasetDict(
         {
             split: build.dataset(
-                _draw(here, settings, count, seed, split),
-                _features(here),
-                f"{identity} {split}",
+                _draw(here, settings, count, seed, split), _features(here), f"{identity} {split}"
             )
             for split, (count, settings) in parts.items()
         }
@@ -150,10 +148,9 @@ def _features(here: World):
 
 def _draw(here: World, settings: Settings, count: int, seed: int, split: str) -> dict:
     """The columns of one split."""
-    # Layout, ground, clutter and noise each have a stream: changing one leaves the others as they are.
-    rng, *streams = (
-        build.stream(seed, "scenes", split, use) for use in ("layout", "ground", "clutter", "noise")
-    )
+    # A stream for each use: a change of one setting leaves the rest of a scene as it is.
+    uses = ("layout", "background", "style", "ground", "clutter", "noise")
+    rng, background_rng, style_rng, *streams = (build.stream(seed, "scenes", split, use) for use in uses)
     weights = np.array(settings.weights) / sum(settings.weights)
     frequency = np.concatenate([weights, np.zeros(here.unknown)])
     if split == "test" and here.unknown:
@@ -170,13 +167,14 @@ def _draw(here: World, settings: Settings, count: int, seed: int, split: str) ->
     color = here.concept_color[concepts]
     color = np.where(color < 0, rng.integers(len(here.colors), size=color.shape), color)
 
-    own = labels % len(here.backgrounds)
-    others = (own + rng.integers(1, len(here.backgrounds), count)) % len(here.backgrounds)
-    background = rng.integers(len(here.backgrounds), size=count)
-    if settings.spurious is not None:
-        background = np.where(rng.random(count) < settings.spurious, own, others)
+    grounds = len(here.backgrounds)
+    own = labels % grounds
+    others = (own + background_rng.integers(1, grounds, count)) % grounds
+    background = np.where(background_rng.random(count) < (settings.spurious or 0), own, others)
+    if settings.spurious is None:
+        background = background_rng.integers(grounds, size=count)
+    style = style_rng.choice([STYLE_NAMES.index(each) for each in settings.style], count)
 
-    style = rng.choice([STYLE_NAMES.index(each) for each in settings.style], count)
     present = np.arange(high) < number[:, None]
     share = np.where(present, rng.uniform(*settings.object_size, (count, high)), 0)
     share = -np.sort(-share, axis=1)  # the main object is the largest
@@ -189,11 +187,11 @@ def _draw(here: World, settings: Settings, count: int, seed: int, split: str) ->
     masks = np.zeros((count, *here.image_size), np.uint8)
     rows_of = np.array([SHAPES.index(name) for name in here.shapes])[shape]
     paint = _colors(COLORS, here.colors, color, rng)
-    grounds = _colors(BACKGROUNDS, here.backgrounds, background, rng)
+    floor = _colors(BACKGROUNDS, here.backgrounds, background, rng)
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
         items = (rows_of[part], center[part], radius[part], angle[part], paint[part], present[part])
-        images[part] = _render(masks[part], items, grounds[part], style[part], settings, streams)
+        images[part] = _render(masks[part], items, floor[part], style[part], settings, streams)
 
     boxes = np.stack([drawing.boxes_of(masks, n + 1) for n in range(high)], axis=1)
     words = _size_words(share)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.data.build import check_count
+from labkit.data.build import check_count, labels_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,8 +36,8 @@ def tensors(dataset: "Dataset", *, image_size: int | tuple[int, int] | None = No
     """Decode all examples of one split.
 
     dataset: a ``datasets.Dataset`` with an image column (``image`` or ``img``) and an integer
-    column ``label``.  image_size: resize to this side, or (height, width), in pixels;
-    None keeps the images as they are. Not with a column ``boxes``, which would no longer fit.
+    column ``label``. Palettes and transparency become RGB.
+    image_size: resize to this side, or (height, width), in pixels; None keeps the images as they are. Not with a column ``boxes``, which would no longer fit.
     Raises TypeError for anything but one split, ValueError for missing columns, and ValueError
     where images differ in size and no image_size is given.
 
@@ -70,7 +70,7 @@ def tensors(dataset: "Dataset", *, image_size: int | tuple[int, int] | None = No
     images = (
         torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     )
-    labels = torch.from_numpy(np.array(table.column("label").to_pylist(), dtype=np.int64))
+    labels = torch.from_numpy(labels_of(dataset))
     extra = {}
     for name, feature in features.items():
         if name in (key, "label"):
@@ -108,6 +108,10 @@ def _decode(cells: list[dict], size: tuple[int, int] | None, nearest: bool = Fal
         except OSError as error:
             where = cell["path"] or f"number {number}"
             raise ValueError(f"image {where} cannot be read: {error}") from error
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(
+                f"images must have 8 bits per channel, number {number} has Pillow's mode {image.mode}"
+            )
         if image.mode not in ("L", "RGB"):
             image = image.convert("RGB")
         if size is not None and image.size != size[::-1]:

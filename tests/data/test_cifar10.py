@@ -15,9 +15,7 @@ needs_copy = pytest.mark.skipif(not HERE, reason="LABKIT_DATA names no folder wi
 @pytest.fixture
 def no_copy(monkeypatch):
     monkeypatch.delenv("LABKIT_DATA", raising=False)
-    cifar10._read.cache_clear()
-    yield
-    cifar10._read.cache_clear()
+    monkeypatch.setattr(cifar10, "_memory", {})
 
 
 @needs_copy
@@ -74,6 +72,8 @@ def test_folder_without_a_copy(no_copy, monkeypatch, tmp_path):
 
 def test_card_without_a_copy_says_why_and_fetches_nothing(no_copy, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", None)  # a call would fail
+    with pytest.raises(FileNotFoundError, match="LABKIT_DATA"):
+        data.fingerprint("cifar10")
     card = data.card("cifar10")
     assert card.composition is None
     assert "Not computed: the data are not bundled" in card.markdown()

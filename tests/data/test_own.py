@@ -140,6 +140,7 @@ def test_csv_of_images_with_a_split(tmp_path):
         (["text", "labels"], [("a", "b")], {}, "no column 'label' for label=; did you mean 'labels'"),
         (["txt", "label"], [("a", "b")], {}, "no column 'text' for text=; did you mean 'txt'"),
         (["text", "label"], [], {}, "no rows"),
+        (["text", "label"], [("a", "b"), ("c", "")], {}, "1 rows of .* have an empty 'label'"),
         (["text", "label"], [("a", "b"), ("c", "b")], {}, "two classes or more"),
         (["image", "label"], [("a.png", "b"), ("c.png", "d")], {}, "cannot be read as an image"),
         (["text", "label", "split"], [("a", "b", "dev")], {}, "may say train and test"),
@@ -167,6 +168,9 @@ def test_dataset_errors():
     source = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
     with pytest.raises(ValueError, match="no column 'lable'; did you mean 'label'"):
         data.load(source, label="lable")
+    unlabelled = source.cast_column("label", ClassLabel(names=["x", "y"])).map(lambda row: {"label": -1})
+    with pytest.raises(ValueError, match="2 examples have the label -1"):
+        data.load(unlabelled)
     with pytest.raises(ValueError, match="needs train and test, or a single split"):
         data.load(DatasetDict({"train": source, "validation": source}))
 
@@ -233,6 +237,12 @@ def test_tensors_errors(tmp_path):
         data.tensors(loaded)
     with pytest.raises(ValueError, match="needs a column 'label'"):
         data.tensors(loaded["train"].remove_columns("label"))
+    shares = Dataset.from_dict({"image": [Image.new("L", (4, 4))] * 2, "label": [0.5, None]})
+    with pytest.raises(ValueError, match="label must hold classes as integers, it is float64"):
+        data.tensors(shares)
+    deep = Dataset.from_dict({"image": [Image.new("I;16", (4, 4))], "label": [0]})
+    with pytest.raises(ValueError, match="8 bits per channel"):
+        data.tensors(deep)
     with pytest.raises(ValueError, match="empty"):
         data.tensors(loaded["train"].select([]))
     with pytest.raises(ValueError, match="image_size must be an integer from 1"):
