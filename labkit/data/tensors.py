@@ -37,7 +37,8 @@ def tensors(dataset: "Dataset", *, image_size: int | tuple[int, int] | None = No
 
     dataset: a ``datasets.Dataset`` with an image column (``image`` or ``img``) and an integer
     column ``label``. Palettes and transparency become RGB.
-    image_size: resize to this side, or (height, width), in pixels; None keeps the images as they are. Not with a column ``boxes``, which would no longer fit.
+    image_size: resize to this side, or (height, width), in pixels; None keeps the images as they
+    are. Not with a column ``boxes``, which would no longer fit.
     Raises TypeError for anything but one split, ValueError for missing columns, and ValueError
     where images differ in size and no image_size is given.
 
