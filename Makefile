@@ -49,7 +49,7 @@ book: .venv/.installed
 	@$(build)
 
 run: .venv/.installed
-	$(BIN)/labkit run --force --jobs $(JOBS) $(if $(PROFILE),--profile $(PROFILE)) $(PAPER)
+	$(BIN)/labkit run --fresh --jobs $(JOBS) $(if $(PROFILE),--profile $(PROFILE)) $(PAPER)
 
 # Every step is taken even if an earlier one failed; pytest comes last, so that its count closes the output.
 test: .venv/.installed
