@@ -77,7 +77,8 @@ def run(options) -> int:
 
 def _execute(root: Path, wanted: list, options) -> list:
     """Answer the requests, with a line for each execution and a summary."""
-    if find_spec("papermill") is None:
+    needed = ["papermill", "distributed"] if options.cluster else ["papermill"]
+    if not all(find_spec(module) for module in needed):
         raise Failure("executing notebooks takes more packages: pip install 'labkit-book[run]'")
     from tqdm import tqdm
 

@@ -43,7 +43,7 @@ class OwnPython(KernelSpecManager):
     """Knows one kernel, the Python that runs this, whatever kernels the machine has installed."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python", name=kernel_name)
 
 

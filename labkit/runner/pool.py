@@ -107,7 +107,8 @@ def _execute_all(root: Path, pending: list[Request], executor: Executor, slots: 
     with tqdm(total=len(pending), desc="notebooks", disable=None, bar_format=layout, leave=False) as bar:
         while running:
             left = expected - (time.monotonic() - started)
-            bar.set_postfix_str(f"about {left:.0f} s left" if left > 0 else "longer than expected")
+            told = f"about {tqdm.format_interval(left)} left" if left > 0 else "longer than expected"
+            bar.set_postfix_str(told)
             done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 bar.update()

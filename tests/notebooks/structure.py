@@ -100,7 +100,7 @@ def head_line(notebook: Notebook) -> Iterator[str]:
     top = "\n\n".join(notebooks.text(cell) for cell in notebook.content["cells"][:2])
     found = HEAD.search(top)
     if not found:
-        yield "below the title: no head line `*Needs: … · 12 min to read · 45 s to run · core*` (or `not core`)"
+        yield "no head line `*Needs: … · 12 min to read · 45 s to run · core*` (or `not core`) on top"
     elif notebook.paper and notebook.paper.core == bool(found[1]):
         yield f"the head line says {'not ' * bool(found[1])}core, the catalogue says otherwise"
 

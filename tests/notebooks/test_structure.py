@@ -155,7 +155,7 @@ WRONG = [
     (structure.executed, lambda content: find(content, "show").update(execution_count=1), "out of order"),
     (structure.executed, shows(v4.new_output("error", ename="KeyError", evalue="x")), "an error: KeyError"),
     (structure.machine_paths, shows(v4.new_output("stream", text="/tmp/a.py:3")), "/tmp/a.py"),
-    (structure.machine_paths, prose("See /home/me/data."), "/home/me"),
+    (structure.machine_paths, prose("See /opt/data/digits."), "/opt/data"),
     (structure.machine_paths, prose(f"See {Path.home() / 'data'} or ROOT/data."), "a path of"),
     (structure.plain_markdown, prose("```{note}\nx\n```"), "a MyST directive"),
     (structure.plain_markdown, prose(":::{note}\nx\n:::"), "a MyST directive"),
