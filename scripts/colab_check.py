@@ -105,7 +105,8 @@ def kernel(python: Path, folder: Path):
     place = folder / "kernels" / KERNEL
     place.mkdir(parents=True)
     arguments = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": arguments, "display_name": KERNEL, "language": "python", "env": {"PYTHONNOUSERSITE": "1"}}
+    quiet = {"PYTHONNOUSERSITE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    spec = {"argv": arguments, "display_name": KERNEL, "language": "python", "env": quiet}
     (place / "kernel.json").write_text(json.dumps(spec))
     saved = dict(os.environ)
     os.environ.clear()
