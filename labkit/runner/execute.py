@@ -1,5 +1,6 @@
 """One notebook, executed: papermill in an empty folder, and an account of what the result depends on."""
 
+import json
 import os
 import tempfile
 import time
@@ -26,9 +27,12 @@ class Task:
 
 
 def task(root: Path, request: Request) -> Task:
-    """The task of a request, with the notebook as it is now."""
-    text = notebooks.path(root, request.name).read_text(encoding="utf-8")
-    return Task(request, text, str(Path(root).resolve()))
+    """The task of a request, with the notebook as it is now, less its old outputs."""
+    notebook = notebooks.read(notebooks.path(root, request.name))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = []
+    return Task(request, json.dumps(notebook), str(Path(root).resolve()))
 
 
 def execute(task: Task) -> dict:

@@ -51,6 +51,11 @@ def claims(folder: Path, name: str, notebook: dict) -> dict[str, str]:
     return {key: value for file in sorted(files) for key, value in _claims(file).items()}
 
 
+def _judged(notebook: dict) -> dict[str, str]:
+    """Claim -> hash as the records in a notebook's outputs have it."""
+    return {record["claim"]: record["hash"] for record in records(notebook) if "hash" in record}
+
+
 def _claims(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
@@ -80,7 +85,8 @@ def parts(folder: Path, name: str, executed: dict, request_parameters: dict, rep
         "parameters": request_parameters,
         "notebook": hash_notebook(executed),
         "files": {file: hash_file(folder / file) for file in files if (folder / file).suffix == ".py"},
-        "claims": claims(folder, name, executed),
+        # What the kernel judged by counts, should the file have been edited since.
+        "claims": claims(folder, name, executed) | _judged(executed),
         "data": report.get("data", {}),
     }
 

@@ -87,7 +87,8 @@ def read(file: Path) -> dict:
         raise ValueError(f"{file}: not readable as a notebook ({error})") from error
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise ValueError(f"{file}: not a notebook (it has no cells)")
-    content.setdefault("metadata", {})
+    if not isinstance(content.setdefault("metadata", {}), dict):
+        raise ValueError(f"{file}: not a notebook (its metadata are no table)")
     for cell in content["cells"]:
         cell["source"] = text(cell)
         for output in cell.get("outputs", []):

@@ -65,6 +65,12 @@ def load(file: Path) -> dict | None:
         return None
 
 
+def _record(result: dict | None) -> dict:
+    """A result's ``metadata.labkit``; empty for none."""
+    record = (result or {}).get("metadata", {}).get("labkit")
+    return record if isinstance(record, dict) else {}
+
+
 def valid(path: Path, root: Path | None = None) -> Validity:
     """Whether an executed notebook, committed or kept, is a result that still holds.
 
@@ -112,7 +118,7 @@ def find(root: Path, wanted: Request) -> Path | None:
 
 
 def _answers(result: dict | None, wanted: Request) -> bool:
-    recorded = ((result or {}).get("metadata", {}).get("labkit") or {}).get("parameters", {})
+    recorded = _record(result).get("parameters", {})
     profile = recorded.get("profile")
     exact = wanted.exact or wanted.profile is None
     if profile != wanted.profile and (exact or profile not in at_least(wanted.profile)):
@@ -151,15 +157,14 @@ def best(root: Path, name: str) -> Path:
 
 
 def _has_defaults(result: dict | None, wanted: Request) -> bool:
-    recorded = ((result or {}).get("metadata", {}).get("labkit") or {}).get("parameters", {})
+    recorded = _record(result).get("parameters", {})
     return recorded | {"profile": None} == wanted.parameters | {"profile": None}
 
 
 def status(root: Path, name: str) -> Status:
     """How a notebook stands, for lists."""
     file = best(root, name)
-    result = load(file)
-    record = ((result or {}).get("metadata", {}).get("labkit")) or {}
+    record = _record(load(file))
     if not record:
         return Status("not run")
     if record.get("status") == "failed":
@@ -178,8 +183,7 @@ def last_seconds(root: Path, wanted: Request) -> float | None:
         result_file(root, wanted, failed=True),
         notebooks.path(root, wanted.name),
     ]
-    for result in filter(None, map(load, files)):
-        record = result["metadata"].get("labkit") or {}
+    for record in map(_record, map(load, files)):
         if record.get("profile") == wanted.profile and record.get("seconds"):
             return record["seconds"]
     return None

@@ -164,6 +164,15 @@ def test_the_claims_hash_is_that_of_labkit_claims():
     assert keys.hash_claim(entry) == Claim.from_entry(entry).hash
 
 
+def test_the_hash_that_a_record_was_judged_by_counts(result):
+    """Should the margin be edited while the notebook runs, the result is of the old one."""
+    copied = json.loads(json.dumps(result))
+    (output,) = (o for o in outputs(copied) if keys.RECORD in o.get("data", {}))
+    output["data"][keys.RECORD]["hash"] = "judged"
+    parts = keys.parts(keys.package("."), NAME, copied, {}, {})
+    assert parts["claims"] == {"toy": "judged"}
+
+
 def test_finished_ones_are_not_run_again(checkout, monkeypatch):
     monkeypatch.setattr("labkit.runner.pool._execute_all", lambda *_: pytest.fail("executed"))
     wanted = [runner.request(checkout.root, NAME), runner.request(checkout.root, NAME, {"profile": "book"})]
@@ -188,7 +197,7 @@ def test_a_larger_profile_answers_unless_one_is_named(checkout, kept):
 
 def test_a_corrupt_result_counts_as_missing_and_is_told(checkout, kept, caplog):
     wanted = runner.request(checkout.root, NAME, {"profile": "book"})
-    for content in ("{", '{"cells": 3}', "[]"):
+    for content in ("{", '{"cells": 3}', "[]", '{"cells": [], "metadata": []}'):
         kept.write_text(content)
         with caplog.at_level(logging.WARNING):
             assert results.find(checkout.root, wanted) is None
