@@ -46,10 +46,25 @@ def load_lazily(page: str) -> str:
     return re.sub(r"<img\b(?![^>]*\bloading=)", '<img loading="lazy"', page)
 
 
+def repair(page: str) -> str:
+    """What a screen reader or a keyboard stumbles over in the HTML that Sphinx writes.
+
+    A wide formula scrolls, so it must take the focus; a list must hold list items.
+    """
+    page = page.replace('<div class="math ', '<div tabindex="0" class="math ')
+    return page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
 def add_after_title(page: str, addition: str) -> str:
     """Put HTML right after the page's first heading, or first on a page that has none."""
     head, found, rest = page.partition("</h1>")
     return f"{head}{found}\n{addition}{rest}" if found else addition + page
+
+
+def name_toggles(navigation: str) -> str:
+    """Say what each arrow of the navigation opens; the theme gives it a picture only."""
+    pattern = re.compile(r"(<a [^>]*>([^<]*)</a><details[^>]*>)<summary>")
+    return pattern.sub(r'\1<summary aria-label="Pages of \2">', navigation)
 
 
 def badges(path: str, repository: str, *, branch: str, published: str, static: str) -> str:
@@ -65,16 +80,23 @@ def badges(path: str, repository: str, *, branch: str, published: str, static: s
     _, owner, name = parts
     colab = COLAB.format(owner=owner, name=name, branch=published, path=quote(path))
     edit = f"{repository}/edit/{branch}/{quote(path)}"
-    return (
-        '<p class="labkit-badges">'
-        f'<a href="{html.escape(colab)}"><img src="{static}colab.svg" alt="Open in Colab" width="112" height="20"></a> '
-        f'<a href="{html.escape(edit)}"><img src="{static}edit.svg" alt="Suggest an edit" width="120" height="20"></a>'
-        "</p>\n"
-    )
+    links = [
+        _badge(colab, f"{static}colab.svg", "Open in Colab", width=112),
+        _badge(edit, f"{static}edit.svg", "Suggest an edit", width=120),
+    ]
+    return f'<p class="labkit-badges">{" ".join(links)}</p>\n'
+
+
+def _badge(address: str, picture: str, text: str, *, width: int) -> str:
+    image = f'<img src="{picture}" alt="{text}" width="{width}" height="20">'
+    return f'<a href="{html.escape(address)}">{image}</a>'
 
 
 def on_page(app, pagename, templatename, context, doctree):
     """Change the HTML of one page just before its template is filled."""
+    if "generate_toctree_html" in context:
+        make = context["generate_toctree_html"]
+        context["generate_toctree_html"] = lambda *args, **kinds: name_toggles(str(make(*args, **kinds)))
     if "body" not in context:
         return
     to_root = "../" * pagename.count("/")
@@ -92,11 +114,12 @@ def on_page(app, pagename, templatename, context, doctree):
             ),
         )
     body = move_data_uris(body, Path(app.outdir) / PICTURES, to_root)
-    context["body"] = load_lazily(body)
+    context["body"] = load_lazily(repair(body))
 
 
 def setup(app):
     """Register the extension with Sphinx."""
     app.add_config_value("labkit_published_branch", "published", "html", [str])
+    app.add_config_value("comments_config", {}, "html", [dict])  # Jupyter Book sets it, used or not
     app.connect("html-page-context", on_page, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

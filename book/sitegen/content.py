@@ -14,9 +14,9 @@ class Content(NamedTuple):
     """Everything the pages are made from.
 
     parts: `labkit.papers.Part` in order.  papers: id -> `labkit.papers.Paper`.  rows: of the ledger.
-    downloads: the same as files, name -> bytes.
-    results: name of a notebook -> the file of its best result.  cards: name -> {"markdown", "summary",
-    "splits"}.  modules: page of the API -> the modules on it.  functions: those of `labkit` itself.  guide: substitutions of How to read.
+    downloads: the ledger as files, name -> bytes.  results: name of a notebook -> the file of its best
+    result.  cards: name -> {"markdown", "summary", "splits"}.  modules: page of the API -> the modules on
+    it.  functions: those that `labkit` itself offers.  guide: what *How to read* takes from the library.
     code: hash of labkit's sources.
     """
 
@@ -131,10 +131,13 @@ def site_files(root: Path, content: Content) -> tuple[dict[str, bytes], list[str
     contents = toc.build(skeleton, content.parts, notebooks, list(content.cards), list(content.modules))
     texts["_toc.yml"] = yaml.safe_dump(contents, sort_keys=False)
     files |= {name: text.encode() for name, text in texts.items()}
-    front = files["book/index.md"].decode()
-    files["book/index.md"] = with_substitutions(front, counters(content)).encode()
-    guide = files["book/how-to-read.md"].decode()
-    files["book/how-to-read.md"] = with_substitutions(guide, content.guide).encode()
+    repository = yaml.safe_load(files["_config.yml"])["repository"]["url"]
+    values = {
+        "index": counters(content) | {"repository": f"[repository]({repository})"},
+        "how-to-read": content.guide,
+    }
+    for page, mine in values.items():
+        files[f"book/{page}.md"] = with_substitutions(files[f"book/{page}.md"].decode(), mine).encode()
     return files, failed
 
 
@@ -189,6 +192,9 @@ def counters(content: Content) -> dict[str, int]:
 
 
 def with_substitutions(page: str, values: dict) -> str:
-    """A page with what its {{ names }} stand for put before it, the way MyST reads it."""
-    front = yaml.safe_dump({"myst": {"substitutions": values}}, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n{page}"
+    """A page whose {{ names }} stand for these values, said in its front matter as MyST reads it."""
+    front = {"myst": {"substitutions": values}}
+    if page.startswith("---\n"):
+        head, _, page = page[4:].partition("\n---\n")
+        front = yaml.safe_load(head) | front
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{page}"

@@ -19,7 +19,7 @@
     [all, ...values].forEach((text, i) => select.add(new Option(text, i ? text : "")));
     return select;
   };
-  const search = add("Search ", Object.assign(document.createElement("input"), { type: "search" }));
+  const search = add("Find ", Object.assign(document.createElement("input"), { type: "search" }));
   const part = add("Part ", choice("all parts", words(rows.map((row) => row.dataset.part))));
   const inOrder = [...rows].sort((a, b) => a.dataset.order - b.dataset.order);
   const word = add("Verdict ", choice("all verdicts", words(inOrder.map((row) => row.dataset.word))));

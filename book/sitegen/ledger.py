@@ -81,7 +81,9 @@ def _row(row: dict, notebooks: set[str]) -> str:
         link = f'<a href="../notebooks/{escape(row["notebook"])}.html">{link}</a>'
     paper = f'<th scope="row">{link}<small>{escape(row["part"])} / {escape(row["chapter"])}</small></th>'
     said = word(row)
-    marks = f'data-part="{escape(row["part"])}" data-word="{said}" data-order="{ORDER[said]}"'
+    marks = (
+        f'data-paper="{row["paper"]}" data-part="{row["part"]}" data-word="{said}" data-order="{ORDER[said]}"'
+    )
     if row["status"] == "planned":
         return f"<tr {marks}>{paper}{NOTHING * 2}<td>{chip(said)}</td>{NOTHING * 4}</tr>"
     evidence = f"<td>{escape(row['evidence'])}</td>" if row["evidence"] else NOTHING
@@ -102,7 +104,8 @@ def _difference(row: dict) -> str:
     ratio = row["kind"] == "ratio"
     mean, low, high = (number(row[name], signed=not ratio) for name in ("difference", "low", "high"))
     unit = "times" if ratio else row["unit"]
-    return f'<td data-sort="{row["difference"]:.6g}"><b>{mean}</b> {escape(unit)}<small>[{low}, {high}]</small></td>'
+    shown = f"<b>{mean}</b> {escape(unit)}<small>[{low}, {high}]</small>"
+    return f'<td data-sort="{row["difference"]:.6g}">{shown}</td>'
 
 
 def _verdict(row: dict) -> str:

@@ -137,7 +137,7 @@ def _plain(text: str) -> str:
 
 
 def rates(rows: list[dict], first: str) -> str:
-    """Simulated rates as a table. rows: {"effect": ..., word: share, ...}; first: name of the first column."""
+    """Simulated rates as a table. rows: {"effect": ..., word: share, ...}; first: its first heading."""
     words = [name for name in rows[0] if name not in ("effect", "asked") and any(row[name] for row in rows)]
     lines = [f"| {first} | " + " | ".join(words) + " |", "|---:|" + "---:|" * len(words)]
     for row in rows:
@@ -174,8 +174,8 @@ def cards_index(cards: dict[str, dict]) -> str:
         lines.append(f"| [{name}]({name}.md) | {_plain(card['summary'])} | {counts} |")
     lines += [
         "",
-        "Load one with `labkit.data.load(name)`; a folder of images, a CSV file or a `Dataset` of your own goes",
-        "through the same function. In a shell, `labkit data` lists them.",
+        "Load one with `labkit.data.load(name)`; a folder of images, a CSV file or a `Dataset` of your own",
+        "goes through the same function. In a shell, `labkit data` lists them.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -4,8 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
-# A reader wants the experiment, not the lines that install it or set its size: those start folded.
-FOLDED = {"bootstrap", "parameters", "injected-parameters"}
+# A reader wants the experiment, not the lines that install it or set its size: those start folded, under
+# these words.
+FOLDED = {
+    "bootstrap": "Set-up: install labkit where it is missing",
+    "parameters": "Parameters of this notebook",
+    "injected-parameters": "Parameters of this run",
+}
 
 
 def write_tree(root: Path, files: dict[str, bytes]) -> list[str]:
@@ -51,9 +56,9 @@ def notebook(content: bytes, *, appendix: str = "") -> tuple[bytes, bool]:
     """
     book = json.loads(content)
     for cell in book["cells"]:
-        tags = cell.setdefault("metadata", {}).setdefault("tags", [])
-        if cell["cell_type"] == "code" and FOLDED & set(tags) and "hide-cell" not in tags:
-            tags.append("hide-cell")
+        tags = cell["metadata"].get("tags", [])
+        for tag in FOLDED.keys() & set(tags):
+            cell["metadata"] |= {"tags": [*tags, "hide-cell"], "mystnb": {"code_prompt_show": FOLDED[tag]}}
     status = book["metadata"].get("labkit", {})
     failed = status.get("status") == "failed"
     if failed:

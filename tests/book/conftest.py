@@ -1,0 +1,165 @@
+"""The built site, a server for it, and a browser without a network."""
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book"))
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+
+class Site(NamedTuple):
+    """A built site. folder: its root. printed: what build.py said. status: its exit status."""
+
+    folder: Path
+    printed: str
+    status: int
+
+    @property
+    def pages(self) -> list[str]:
+        """The pages' paths below the root; the root's own page only leads to the first of them."""
+        found = (file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*.html"))
+        return sorted(set(found) - {"index.html"})
+
+    def read(self, page: str) -> str:
+        return (self.folder / page).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    """The site of this checkout; nothing is rendered again that is up to date."""
+    ran = subprocess.run([sys.executable, "book/build.py"], cwd=ROOT, capture_output=True, text=True)
+    printed = ran.stdout + ran.stderr
+    assert ran.returncode in (0, 1), f"the site was not built:\n{printed[-6000:]}"
+    return Site(ROOT / "book" / "_build" / "html", printed, ran.returncode)
+
+
+class Page(HTMLParser):
+    """What a page holds that could fetch, link or be linked.
+
+    ids: anchors.  links: addresses of `a`.  fetched: (tag, address) of all that a browser would load.
+    styles: inline style sheets.  next: address of the page that follows, or None.
+    """
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.links, self.fetched, self.styles, self.next = set(), [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = {name: value or "" for name, value in attrs}
+        self.ids |= {found[name] for name in ("id", "name") if name in found and tag != "meta"}
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+            if "right-next" in found.get("class", ""):
+                self.next = found["href"]
+        if tag == "link" and not {"next", "prev", "search", "index"} & set(found.get("rel", "").split()):
+            self.fetched.append((tag, found.get("href", "")))
+        if tag != "a":
+            self.fetched += [(tag, found[name]) for name in ("src", "poster", "data-src") if name in found]
+            self.fetched += [(tag, part.split()[0]) for part in found.get("srcset", "").split(",") if part]
+        self.styles.append(found.get("style", ""))
+
+
+@pytest.fixture(scope="session")
+def parsed(site) -> dict[str, Page]:
+    """Every page, parsed."""
+    return {page: Page(site.read(page)) for page in site.pages}
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where the site is served on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(site.folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium that finds no other machine."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        if os.environ.get("LABKIT_REQUIRE_BROWSER") == "1":
+            pytest.fail("LABKIT_REQUIRE_BROWSER=1, but there is no chromium")
+        pytest.skip("no Chromium: install it (Debian: apt install chromium) to test the pages")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, headless=True, args=flags)
+        yield started
+        started.close()
+
+
+class Visitor:
+    """A browser tab that notes what goes wrong.
+
+    problems: failed or foreign requests and errors on the console, since the last `visit`.
+    """
+
+    def __init__(self, browser, address: str, *, width: int, height: int, scheme: str):
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self.page, self.address, self.problems = context.new_page(), address, []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
+        self.page.on("request", self._request)
+        self.page.on("requestfailed", lambda r: self.problems.append(f"failed: {r.url} ({r.failure})"))
+        self.page.on("response", self._response)
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            self.problems.append(f"console: {message.text}")
+
+    def _request(self, request):
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.problems.append(f"foreign request: {request.url}")
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.problems.append(f"{response.status}: {response.url}")
+
+    def visit(self, path: str):
+        """Open a page and wait until its scripts, and the mathematics, are done."""
+        self.problems.clear()
+        self.page.goto(self.address + path, wait_until="load")
+        self.page.evaluate("() => window.MathJax?.startup?.promise")
+        return self.page
+
+    def close(self):
+        self.page.context.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens a page: open_page("book/ledger.html", phone=True, scheme="dark") -> Visitor."""
+    opened = []
+
+    def start(path: str, *, phone: bool = False, scheme: str = "light") -> Visitor:
+        width, height = (390, 844) if phone else (1280, 800)
+        visitor = Visitor(browser, address, width=width, height=height, scheme=scheme)
+        opened.append(visitor)
+        visitor.visit(path)
+        return visitor
+
+    yield start
+    for visitor in opened:
+        visitor.close()
