@@ -21,6 +21,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import publish
 
@@ -33,16 +34,13 @@ KERNEL = "labkit-colab"
 LACKING = {"jedi"}
 
 
-def clean_environ(**extra: str) -> dict[str, str]:
-    """Return the environment variables without those that would lend packages to another Python."""
-    lent = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "JUPYTER_PATH", "LABKIT_DATA")
-    return {name: value for name, value in os.environ.items() if name not in lent} | extra
-
-
 def pip(python: Path, *arguments: str) -> str:
-    """Run pip in the environment of `python` and return what it printed; an error shows its messages."""
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=clean_environ())
+    """Run pip in the environment of `python` and return what it printed; an error shows its messages.
+
+    ``-I``: nothing that a variable such as PYTHONPATH lends counts as installed.
+    """
+    command = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"pip {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -104,18 +102,13 @@ def kernel(python: Path, folder: Path):
     """Register in `folder`, for the time of the block, the Jupyter kernel `KERNEL` run by `python`."""
     place = folder / "kernels" / KERNEL
     place.mkdir(parents=True)
-    arguments = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    quiet = {"PYTHONNOUSERSITE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    # -E and -s: no packages but the environment's own
+    arguments = [str(python), "-E", "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     spec = {"argv": arguments, "display_name": KERNEL, "language": "python", "env": quiet}
     (place / "kernel.json").write_text(json.dumps(spec))
-    saved = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(clean_environ(JUPYTER_PATH=str(folder)))
-    try:
+    with patch.dict(os.environ, JUPYTER_PATH=str(folder)):
         yield KERNEL
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
 
 
 def execute(notebook: Path, name: str, folder: Path) -> Path:

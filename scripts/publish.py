@@ -37,8 +37,9 @@ Executed notebooks of the book at commit {commit}, ready to be opened in Colab. 
 
 def git(*arguments: str, root: Path, text: str | None = None, **environ: str) -> str:
     """Run git in `root`, with `text` as its input, and return its output without the last line end."""
+    command = ["git", *arguments]
     done = subprocess.run(
-        ["git", *arguments], cwd=root, input=text, capture_output=True, text=True, env=os.environ | environ
+        command, cwd=root, input=text, capture_output=True, encoding="utf-8", env=os.environ | environ
     )
     if done.returncode:
         raise RuntimeError(f"git {' '.join(arguments)} failed: {done.stderr.strip()}")
