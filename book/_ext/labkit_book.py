@@ -117,9 +117,15 @@ def on_page(app, pagename, templatename, context, doctree):
     context["body"] = load_lazily(repair(body))
 
 
+def skip_field(app, what, name, member, skip, options):
+    """Leave out the fields of a named tuple: Python's text on them says only their number."""
+    return True if type(member).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
     """Register the extension with Sphinx."""
     app.add_config_value("labkit_published_branch", "published", "html", [str])
     app.add_config_value("comments_config", {}, "html", [dict])  # Jupyter Book sets it, used or not
     app.connect("html-page-context", on_page, priority=900)
+    app.connect("autodoc-skip-member", skip_field)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

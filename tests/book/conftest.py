@@ -122,7 +122,7 @@ class Visitor:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
         self.page.on("request", self._request)
-        self.page.on("requestfailed", lambda r: self.problems.append(f"failed: {r.url} ({r.failure})"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", self._response)
 
     def _console(self, message):
@@ -132,6 +132,11 @@ class Visitor:
     def _request(self, request):
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.problems.append(f"foreign request: {request.url}")
+
+    def _failed(self, request):
+        # Aborted is what the browser gives up itself, on leaving a page.
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"failed: {request.url} ({request.failure})")
 
     def _response(self, response):
         if response.status >= 400:

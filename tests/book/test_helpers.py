@@ -255,7 +255,8 @@ def test_every_verdict_has_its_symbol():
 def test_a_chapter_page_escapes_what_markdown_would_read():
     paper = SimpleNamespace(
         id="resizemix", title="A [b] *c*", notebook="augment/images/resizemix", planned=False,
-        authors=("A", "B"), year=2020, kind="method", family="x", arxiv_url="", code_url="", core=True, reported="5 $ and 6 $",
+        authors=("A", "B"), year=2020, kind="method", family="x", arxiv_url="", code_url="", core=True,
+        reported="5 $ and 6 $",
     )  # fmt: skip
     chapter = Chapter("images", "augment", "Images", ("resizemix",))
     made = pages.chapter_page(
