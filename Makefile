@@ -26,6 +26,7 @@ help:
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	  "The book needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Try: make book PYTHON=python3.12" % v)'
+	@echo "Making the environment in .venv: 0.5 GB to download, more with CUDA (README.md), and a few minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_EXTRA) \
 	  -c constraints.txt -e ".[run,book,test]"
@@ -41,7 +42,6 @@ build = installed=$$(date +%s); \
 	echo "environment  $$((installed - $(START))) s"; \
 	echo "notebooks    $$((executed - installed)) s"; \
 	echo "pages        $$((built - executed)) s"; \
-	if [ $$rendered -eq 0 ]; then echo "The site: $(CURDIR)/book/_build/html/index.html"; fi; \
 	if [ $$ran -ne 0 ]; then echo "At least one notebook failed; its page says so."; fi; \
 	[ $$ran -eq 0 ] && [ $$rendered -eq 0 ]
 
