@@ -28,7 +28,7 @@ class Content(NamedTuple):
     cards: dict[str, dict]
     modules: dict[str, list[str]]
     functions: list[str]
-    guide: dict[str, str]
+    guide: dict
     code: str
 
 
@@ -52,7 +52,7 @@ def gather(root: Path, *, cache: Path) -> Content:
         cards=_cards(cache, staging.digest({n: c for n, c in sources.items() if n.startswith("data/")})),
         modules=api_modules(root / "labkit", papers.PARTS),
         functions=[name for name in labkit.__all__ if callable(getattr(labkit, name))],
-        guide=_guide(),
+        guide=_guide(len(papers.ids())),
         code=staging.digest(sources),
     )
 
@@ -77,17 +77,23 @@ def _cards(cache: Path, key: str) -> dict[str, dict]:
     return cards
 
 
-def _guide() -> dict[str, str]:
-    """What *How to read* takes from the library: simulated rates of every verdict, and of chance."""
+def _guide(papers: int) -> dict:
+    """What *How to read* takes from the library: simulated rates of every verdict, and of chance.
+
+    papers: how many headlines there are.
+    """
     from labkit.claims import simulate
 
-    chance = simulate.chance_verdicts(139)
-    told = [f"{chance[word]:.1f} {word}" for word in ("supported", "leaning", "reversed")]
-    return {
-        "better_rates": pages.rates(simulate.error_rates("better"), "True effect, in margins"),
-        "as_good_rates": pages.rates(simulate.error_rates("as good as"), "True effect, in margins"),
+    expected = simulate.chance_verdicts(papers)
+    chance = {word: f"{count:.1f}" for word, count in expected.items()}
+    if expected["supported"] < 0.05:
+        chance["supported"] = "practically no"
+    effect = "True effect, in margins"
+    return chance | {
+        "papers": papers,
+        "better_rates": pages.rates(simulate.error_rates("better"), effect),
+        "as_good_rates": pages.rates(simulate.error_rates("as good as"), effect),
         "reason_rates": pages.rates(simulate.reason_rates(), "True effect over the control, in margins"),
-        "chance": ", ".join(told),
     }
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -77,20 +78,33 @@ def parsed(site) -> dict[str, Page]:
     return {page: Page(site.read(page)) for page in site.pages}
 
 
-@pytest.fixture(scope="session")
-def address(site):
-    """Where the site is served on this machine."""
+@contextmanager
+def serving(folder: Path):
+    """The address of a server for a folder, on this machine and for it only."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    handler = functools.partial(Quiet, directory=str(site.folder))
+    handler = functools.partial(Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """A function that serves a folder: with serve(folder) as address."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where the site is served."""
+    with serving(site.folder) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +172,7 @@ def open_page(browser, address):
     """A function that opens a page: open_page("book/ledger.html", phone=True, scheme="dark") -> Visitor."""
     opened = []
 
-    def start(path: str, *, phone: bool = False, scheme: str = "light") -> Visitor:
+    def start(path: str, *, phone: bool = False, scheme: str = "light", address=address) -> Visitor:
         width, height = (390, 844) if phone else (1280, 800)
         visitor = Visitor(browser, address, width=width, height=height, scheme=scheme)
         opened.append(visitor)
@@ -168,3 +182,23 @@ def open_page(browser, address):
     yield start
     for visitor in opened:
         visitor.close()
+
+
+@pytest.fixture
+def move():
+    """A function that moves an explorable picture: move(locator of its figure)."""
+    return move_picture
+
+
+def move_picture(figure):
+    """Move an explorable picture by keyboard and by mouse, and check that picture and value follow."""
+    knob, image, shown = (figure.locator(what).first for what in ("input", "img", "output"))
+    states = [(image.get_attribute("src"), shown.inner_text())]
+    knob.focus()
+    knob.press("ArrowRight")
+    states.append((image.get_attribute("src"), shown.inner_text()))
+    box = knob.bounding_box()
+    figure.page.mouse.click(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+    states.append((image.get_attribute("src"), shown.inner_text()))
+    assert len({src for src, _ in states}) == len({value for _, value in states}) == 3, states
+    figure.page.wait_for_function("(i) => i.complete && i.naturalWidth > 0", arg=image.element_handle())

@@ -122,23 +122,12 @@ def test_the_theme_can_be_dark(open_page, phone):
     assert seen == {"light", "dark"}
 
 
-def test_pictures_move_by_mouse_and_by_keyboard(site, open_page):
+def test_pictures_move_by_mouse_and_by_keyboard(site, open_page, move):
     pages = [path for path in site.pages if 'class="labkit-explore"' in site.read(path)]
     if not pages:
         pytest.skip("no page has an explorable picture yet")
     for path in pages:
         visitor = open_page(path)
         for figure in visitor.page.locator("figure.labkit-explore").all():
-            knob, image, shown = (figure.locator(what).first for what in ("input", "img", "output"))
-            states = [(image.get_attribute("src"), shown.inner_text())]
-            knob.focus()
-            visitor.page.keyboard.press("ArrowRight")
-            states.append((image.get_attribute("src"), shown.inner_text()))
-            box = knob.bounding_box()
-            visitor.page.mouse.click(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
-            states.append((image.get_attribute("src"), shown.inner_text()))
-            assert len(set(states)) == 3 and len({source for source, _ in states}) == 3, (path, states)
-            visitor.page.wait_for_function(
-                "(i) => i.complete && i.naturalWidth > 0", arg=image.element_handle()
-            )
+            move(figure)
         assert not visitor.problems, path
