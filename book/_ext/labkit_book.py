@@ -16,6 +16,10 @@ SUFFIX = {"png": "png", "webp": "webp", "jpeg": "jpg", "gif": "gif", "svg+xml": 
 SMALLEST_MOVED = 512  # characters of base64; a smaller picture costs more as a request than inline
 PICTURES = "_images"
 
+ICON_SCRIPT = re.compile(r"<script [^>]*scripts/fontawesome\.js[^>]*></script>\s*")
+MATHJAX = re.compile(r"<script>window\.MathJax = .*?</script>\s*|<script [^>]*/mathjax/[^>]*></script>\s*")
+FORMULA = re.compile(r'class="[^"]*\bmath\b(?!_)[^"]*\bnotranslate\b')
+
 COLAB = "https://colab.research.google.com/github/{owner}/{name}/blob/{branch}/{path}"
 
 
@@ -92,6 +96,16 @@ def _badge(address: str, picture: str, text: str, *, width: int) -> str:
     return f'<a href="{html.escape(address)}">{image}</a>'
 
 
+def lighten(page: str) -> str:
+    """A whole page without the scripts it does not need.
+
+    The theme loads every icon twice, as a script of 1.5 MB and as a font: the font stays. MathJax goes
+    where there is no formula; Sphinx lets it slip into the page that follows one with formulas.
+    """
+    page = ICON_SCRIPT.sub("", page)
+    return page if FORMULA.search(page) else MATHJAX.sub("", page)
+
+
 def on_page(app, pagename, templatename, context, doctree):
     """Change the HTML of one page just before its template is filled."""
     if "generate_toctree_html" in context:
@@ -122,10 +136,26 @@ def skip_field(app, what, name, member, skip, options):
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
+def on_finish(app, exception):
+    """Take from the written site what no page needs."""
+    if exception is not None:
+        return
+    root = Path(app.outdir)
+    for file in root.rglob("*.html"):
+        page = file.read_text(encoding="utf-8")
+        if (light := lighten(page)) != page:
+            file.write_text(light, encoding="utf-8")
+    static = root / "_static"
+    # With them their maps, and the themes' own templates, which are no pages.
+    for file in {static / "scripts" / "fontawesome.js", *static.rglob("*.map"), *static.glob("*.html")}:
+        file.unlink(missing_ok=True)
+
+
 def setup(app):
     """Register the extension with Sphinx."""
     app.add_config_value("labkit_published_branch", "published", "html", [str])
     app.add_config_value("comments_config", {}, "html", [dict])  # Jupyter Book sets it, used or not
     app.connect("html-page-context", on_page, priority=900)
     app.connect("autodoc-skip-member", skip_field)
+    app.connect("build-finished", on_finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

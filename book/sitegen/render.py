@@ -68,7 +68,5 @@ def _finish(html: Path, files: dict[str, bytes]) -> None:
     (html / "index.html").write_text(REDIRECT, encoding="utf-8")
     for name in ("book/ledger.csv", "book/ledger.json"):
         (html / name).write_bytes(files[name])
-    for template in (html / "_static").glob("*.html"):  # the themes' own, no pages
-        template.unlink()
     # GitHub Pages would drop folders whose names start with an underscore.
     (html / ".nojekyll").touch()

@@ -1,9 +1,7 @@
-"""The built site, a server for it, and a browser without a network."""
+"""The built site, a server for it, and a tab that notes what goes wrong in it."""
 
 import functools
 import http.server
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -105,23 +103,6 @@ def address(site):
     """Where the site is served."""
     with serving(site.folder) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A headless Chromium that finds no other machine."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        if os.environ.get("LABKIT_REQUIRE_BROWSER") == "1":
-            pytest.fail("LABKIT_REQUIRE_BROWSER=1, but there is no chromium")
-        pytest.skip("no Chromium: install it (Debian: apt install chromium) to test the pages")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    flags.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, headless=True, args=flags)
-        yield started
-        started.close()
 
 
 class Visitor:

@@ -70,6 +70,16 @@ def test_toggles_of_the_navigation_get_names():
     assert '<summary aria-label="Pages of Images">' in labkit_book.name_toggles(html)
 
 
+def test_scripts_without_use_go():
+    icons = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    maths = "<script>window.MathJax = {}</script>"
+    maths += '<script defer="defer" src="_static/mathjax/tex-chtml.js"></script>'
+    formula = '<span class="math notranslate nohighlight">x</span>'
+    plain = '<p class="tex2jax_ignore mathjax_ignore">text</p>'
+    assert labkit_book.lighten(icons + maths + formula) == maths + formula
+    assert labkit_book.lighten(icons + maths + plain) == plain
+
+
 # The table of contents.
 
 CHAPTER = Chapter("images", "augment", "Images", ("randaugment", "resizemix"))
