@@ -189,10 +189,11 @@ def _summary(root: Path, modules: list[str]) -> str:
 def counters(content: Content) -> dict[str, int]:
     """The figures on the front page."""
     judged = [row for row in content.rows if row["verdict"]]
+    begun = {row["paper"] for row in content.rows if row["status"] != "planned"}
     return {
         "papers": len(content.papers),
         "judged": len({row["paper"] for row in judged}),
-        "planned": sum(paper.planned for paper in content.papers.values()),
+        "planned": len(content.papers) - len(begun),
         "claims": len({row["claim"] for row in judged}),
     }
 

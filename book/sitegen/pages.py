@@ -70,14 +70,21 @@ def chapter_list(chapter, part, papers: dict, notebooks: set[str], rows: dict[st
 
 
 PLANNED = chip("planned")
+# Where the figure beside a paper was read; one that is only recalled is not shown at all.
+READ_IN = {"abstract": "its abstract", "code": "its official code", "page": "a public page about it"}
 
 
 def progress(chosen: list, rows: dict[str, list[dict]]) -> str:
-    """One sentence: how many of these papers are judged, written and planned."""
-    judged = sum(any(row["verdict"] for row in rows.get(paper.id, ())) for paper in chosen)
-    planned = sum(paper.planned for paper in chosen)
+    """One sentence: how many of these papers are judged and planned."""
+    judged = sum(any(row["verdict"] for row in rows[paper.id]) for paper in chosen)
+    planned = sum(is_planned(rows[paper.id]) for paper in chosen)
     count = f"{len(chosen)} paper{'s' if len(chosen) != 1 else ''}"
     return f"{count}: {judged} judged, {planned} planned."
+
+
+def is_planned(rows: list[dict]) -> bool:
+    """Whether a paper with these rows of the ledger is still to be written."""
+    return all(row["status"] == "planned" for row in rows)
 
 
 def _suffix(name: str, notebooks: set[str]) -> str:
@@ -86,11 +93,9 @@ def _suffix(name: str, notebooks: set[str]) -> str:
 
 def status_chip(paper, rows: dict[str, list[dict]]) -> str:
     """The chip beside a paper: the verdict on its headline, or how far it has come."""
-    if paper.planned:
-        return PLANNED
-    mine = rows.get(paper.id, [])
-    headlines = [row for row in mine if row["role"] == "headline"] or mine
-    return chip(word(headlines[0])) if headlines else chip("not judged")
+    mine = rows[paper.id]
+    headlines = [row for row in mine if row["role"] == "headline"]
+    return chip(word((headlines or mine)[0]))
 
 
 def _title(paper, notebooks: set[str], folder: str) -> str:
@@ -118,8 +123,9 @@ def _long(paper, notebooks, rows) -> list[str]:
         "",
     ]
     if paper.reported:
-        lines += [f"The paper reports: {_plain(paper.reported)}", ""]
-    sentences = [row["sentence"] for row in rows.get(paper.id, []) if row["sentence"]]
+        source = READ_IN[paper.headline_source]
+        lines += [f"The paper reports: {_plain(paper.reported)} *(from {source})*", ""]
+    sentences = [row["sentence"] for row in rows[paper.id] if row["sentence"]]
     return [*lines, f"{status_chip(paper, rows)} {' '.join(map(_plain, sentences[:1]))}".strip()]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 # A reader wants the experiment, not the lines that install it or set its size: those start folded, under
@@ -70,7 +71,7 @@ def notebook(content: bytes, *, appendix: str = "") -> tuple[bytes, bool]:
 
 def failure(status: dict) -> str:
     """The note at the top of a failed notebook. status: the notebook's `metadata.labkit`."""
-    error = str(status.get("error", "")).strip()
+    error = re.sub(r"\x1b\[[0-9;]*m", "", str(status.get("error", ""))).strip()  # a terminal's colours
     lines = [
         ":::{admonition} This notebook failed",
         ":class: error",

@@ -6,8 +6,12 @@ def build(skeleton: dict, parts: list, notebooks: set[str], cards: list[str], mo
 
     skeleton: the content of book/_toc.yml.  parts: `labkit.papers.Part` in order.  notebooks: names such
     as "augment/images/resizemix" of those that exist.  cards: names of data sets.  modules: API pages.
-    Raises ValueError for a `generated` entry that is not known.
+    Raises ValueError for a `generated` entry that is not known, and for a notebook that the catalogue
+    does not know: it would be left out of the book without a word.
     """
+    known = {name for part in parts for chapter in part.chapters.values() for name in pages_of(chapter)}
+    if stray := sorted(notebooks - known):
+        raise ValueError(f"notebooks/{stray[0]}.ipynb: labkit/catalogue.toml has no such paper or chapter")
     toc = {key: value for key, value in skeleton.items() if key != "parts"} | {"parts": []}
     pages = {"cards": [f"book/data/{name}" for name in cards], "api": [f"book/api/{m}" for m in modules]}
     for entry in skeleton["parts"]:
@@ -33,10 +37,6 @@ def _page(entry: dict, pages: dict[str, list[str]]) -> dict:
 def _part(part, notebooks: set[str]) -> dict | None:
     """A part: its overview, and its chapters with the notebooks that exist; None for an empty part."""
     chapters = [_chapter(chapter, notebooks) for chapter in part.chapters.values()]
-    known = {page for chapter in part.chapters.values() for page in pages_of(chapter)}
-    stray = sorted(name for name in notebooks - known if name.split("/")[0] == part.id)
-    if stray:
-        raise ValueError(f"notebooks/{stray[0]}.ipynb: labkit/catalogue.toml has no such paper or chapter")
     chapters = [chapter for chapter in chapters if chapter]
     if not chapters:
         return None

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -13,8 +14,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book"))
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
+sys.path += [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
 
 
 class Site(NamedTuple):
@@ -32,6 +32,15 @@ class Site(NamedTuple):
 
     def read(self, page: str) -> str:
         return (self.folder / page).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def builder():
+    """The module book/build.py, under a name that is not that of a tool."""
+    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The parts of the site's builder, each on a few lines."""
 
 import base64
+import doctest
 import json
 import os
 from types import SimpleNamespace
@@ -14,6 +15,11 @@ from labkit.show import VERDICT_SYMBOLS
 
 PICTURE = base64.b64encode(bytes(range(256)) * 4).decode()
 URI = f"data:image/webp;base64,{PICTURE}"
+
+
+@pytest.mark.parametrize("module", [ledger, pages, staging, toc])
+def test_examples_run(module):
+    assert doctest.testmod(module).failed == 0
 
 
 # The extension: HTML in, HTML out.
@@ -165,7 +171,7 @@ def test_set_up_cells_start_folded():
 
 
 def test_a_failed_notebook_says_so_below_its_title():
-    error = "ValueError: no\n```danger"
+    error = "\x1b[31mValueError\x1b[39m: no\n```danger"
     staged, failed = staging.notebook(notebook([SETUP, TITLE], status="failed", error=error))
     note = json.loads(staged)["cells"][2]["source"]
     assert failed and "failed" in note and "ValueError: no" in note
@@ -264,16 +270,16 @@ def test_every_verdict_has_its_symbol():
 
 def test_a_chapter_page_escapes_what_markdown_would_read():
     paper = SimpleNamespace(
-        id="resizemix", title="A [b] *c*", notebook="augment/images/resizemix", planned=False,
+        id="resizemix", title="A [b] *c*", notebook="augment/images/resizemix", 
         authors=("A", "B"), year=2020, kind="method", family="x", arxiv_url="", code_url="", core=True,
-        reported="5 $ and 6 $",
+        headline_source="abstract", reported="5 $ and 6 $",
     )  # fmt: skip
     chapter = Chapter("images", "augment", "Images", ("resizemix",))
     made = pages.chapter_page(
         chapter, PART, {"resizemix": paper}, {"augment/images/resizemix"}, {"resizemix": [ROW]}
     )
     assert r"[A \[b\] \*c\*](resizemix.ipynb)" in made and r"5 \$ and 6 \$" in made
-    assert "1 paper: 1 judged, 0 planned." in made and "supported" in made
+    assert "1 paper: 1 judged, 0 planned." in made and "supported" in made and "(from its abstract)" in made
 
 
 def test_rates_keep_rare_from_never():

@@ -21,11 +21,9 @@ def test_the_site_was_built_without_a_warning(site):
     assert str(site.folder) in site.printed and "Render" in site.printed
 
 
-def test_an_unchanged_site_is_not_rendered_again(site):
-    import build
-
+def test_an_unchanged_site_is_not_rendered_again(site, builder):
     before = {page: (site.folder / page).stat().st_mtime_ns for page in site.pages}
-    assert build.build() == site.status
+    assert builder.build() == site.status
     assert before == {page: (site.folder / page).stat().st_mtime_ns for page in site.pages}
 
 

@@ -27,9 +27,8 @@ def notebook(path: Path, cells: list[dict], **labkit):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory, builder):
     """The built site's folder, build.py's exit status and what it printed."""
-    import build
     from matplotlib.figure import Figure
     from sitegen.content import Content
 
@@ -79,9 +78,9 @@ def small(tmp_path_factory):
     )
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(build, "gather", lambda *args, **kinds: content)
+        patch.setattr(builder, "gather", lambda *args, **kinds: content)
         with contextlib.redirect_stderr(printed):
-            status = build.build(root)
+            status = builder.build(root)
     return root / "book" / "_build" / "html", status, printed.getvalue()
 
 
