@@ -153,3 +153,8 @@ def test_wide_resnet_has_the_published_number_of_parameters():
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == 36.5
     with pytest.raises(ValueError, match="got 17"):
         models.wide_resnet(classes=10, depth=17)
+
+
+def test_as_many_strides_as_channels_are_asked_for():
+    with pytest.raises(ValueError, match="as many"):
+        models.cnn(classes=2, channels=(8, 8), strides=(2,))

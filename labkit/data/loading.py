@@ -46,7 +46,7 @@ def load(
         build.check_count("size", size)
     source = _source(name)
     source.check(settings)
-    data = source.load(size=size, seed=seed, **settings)
+    data = source.read(split, size=size, seed=seed, **settings)
     registry.record(source.name, source.fingerprint())
     return data if split is None else data[split]
 

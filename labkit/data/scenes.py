@@ -36,6 +36,7 @@ def load(
     *,
     size: int | None = None,
     seed: int = 0,
+    split: str | None = None,
     test_size: int = 500,
     image_size: int | tuple[int, int] = 32,
     classes: int | tuple[str, ...] = 6,
@@ -58,7 +59,7 @@ def load(
     spurious: float | None = None,
     **test,
 ):
-    """Draw captioned scenes. Returns a ``DatasetDict`` with train and test.
+    """Draw captioned scenes. Returns a ``DatasetDict`` with train and test, or with ``split`` alone.
 
     size, test_size: number of training (2,000) and test examples.
     image_size: side in pixels, or (height, width), from 8 to 512.
@@ -119,10 +120,13 @@ def load(
     identity = f"scenes {VERSION} {seed} {here} {parts}"
     return DatasetDict(
         {
-            split: build.dataset(
-                _draw(here, settings, count, seed, split), _features(here), f"{identity} {split}"
+            part: build.dataset(
+                _draw(here, settings, count, seed, part),
+                _features(here),
+                f"{identity} {part}",
             )
-            for split, (count, settings) in parts.items()
+            for part, (count, settings) in parts.items()
+            if split in (None, part)
         }
     )
 

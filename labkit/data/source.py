@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "suggest"]
 
+RESERVED = ("size", "seed", "split")  # arguments of every loader, not settings of a data set
+
 
 @dataclass(frozen=True)
 class Source:
     """One data set: a module of this package defines one and calls it ``SOURCE``.
 
     load: called as ``load(size=..., seed=..., **settings)``, returns a ``DatasetDict`` with
-    "train" and "test". Its keyword arguments are the settings that users may pass.
+    "train" and "test". Its keyword arguments are the settings that users may pass. Where it also takes
+    ``split``, that one alone needs to be in what it returns (None: both).
     fingerprint: called without arguments, returns a hex digest of the content read.
     card: called without arguments, returns the :class:`~labkit.data.card.Card`.
     test_settings: the settings that may also be given as ``test_<setting>`` (a shift).
@@ -32,11 +35,16 @@ class Source:
     test_settings: tuple[str, ...] = ()
 
     def settings(self) -> tuple[str, ...]:
-        """The names of the settings that ``load`` takes, without size and seed."""
+        """The names of the settings that ``load`` takes, without the arguments that all data sets share."""
         kinds = inspect.Parameter.KEYWORD_ONLY
         own = (p.name for p in inspect.signature(self.load).parameters.values() if p.kind is kinds)
-        names = [name for name in own if name not in ("size", "seed")]
+        names = [name for name in own if name not in RESERVED]
         return (*names, *(f"test_{name}" for name in self.test_settings))
+
+    def read(self, split: str | None, **arguments) -> "DatasetDict":
+        """Call ``load``, with the split where it can draw one alone."""
+        alone = "split" in inspect.signature(self.load).parameters
+        return self.load(**arguments, **({"split": split} if alone else {}))
 
     def check(self, settings: dict) -> None:
         """Raise TypeError for a setting that this data set does not have."""

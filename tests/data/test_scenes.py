@@ -268,3 +268,10 @@ def test_version_is_raised_when_the_content_changes():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         load(size=10, **settings)
+
+
+def test_a_split_drawn_alone_is_the_same_as_both_drawn_together():
+    both = data.load("scenes", size=12, test_size=9, seed=5)
+    for split in ("train", "test"):
+        alone = data.load("scenes", split, size=12, test_size=9, seed=5)
+        assert alone[:] == both[split][:]
