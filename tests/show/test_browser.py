@@ -1,29 +1,13 @@
 """The static explorable in a real browser: by keyboard, two on a page, nothing asked of the network."""
 
-import os
-from pathlib import Path
-
 import pytest
 from matplotlib.figure import Figure
 
 from labkit import show
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        reason = str(error)
-    else:
-        reason = "" if CHROMIUM.exists() else f"there is no {CHROMIUM}"
-    if reason:
-        if os.environ.get("LABKIT_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"LABKIT_REQUIRE_BROWSER=1, but {reason}")
-        pytest.skip(f"no browser: {reason}")
-
+def page(browser, tmp_path_factory):
     def draw(size, color="blue"):
         figure = Figure(figsize=(3, 2))
         figure.subplots().plot([0, size], color=color)
@@ -37,17 +21,15 @@ def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "page.html"
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>t</title></head>'
     file.write_text(f"{head}<body><main>{''.join(parts)}</main></body></html>", encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        context = browser.new_context(offline=True, viewport={"width": 360, "height": 700})
-        page = context.new_page()
-        page.problems = []
-        page.on("console", lambda m: page.problems.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("requestfailed", lambda request: page.problems.append(request.url[:100]))
-        page.goto(file.as_uri())
-        yield page
-        browser.close()
+    context = browser.new_context(offline=True, viewport={"width": 360, "height": 700})
+    page = context.new_page()
+    page.problems = []
+    page.on("console", lambda m: page.problems.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("requestfailed", lambda request: page.problems.append(request.url[:100]))
+    page.goto(file.as_uri())
+    yield page
+    context.close()
 
 
 def state(figure):
