@@ -31,10 +31,8 @@ def shift(images: Tensor, *, pixels: int, generator: torch.Generator | None = No
     count, _, height, width = images.shape
     padded = F.pad(images, [pixels] * 4)
     corner = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=images.device)
-    rows = corner[0] + torch.arange(height, device=images.device)
-    cols = corner[1] + torch.arange(width, device=images.device)
-    each = torch.arange(count, device=images.device)[:, None, None]
-    return padded[each, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # every crop there is, as views
+    return windows[torch.arange(count, device=images.device), :, corner[0, :, 0], corner[1, :, 0]]
 
 
 def flip_and_shift(images: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -6,6 +6,7 @@ handing :func:`fit` another function and nothing else.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from labkit.seeding import generator
 
 __all__ = ["Fit", "accuracy", "constant", "cosine", "cross_entropy", "fit", "predict"]
+
+ADAMW = partial(torch.optim.AdamW, fused=True)  # the fused one takes half the time of small steps
 
 
 class Fit(NamedTuple):
@@ -61,7 +64,7 @@ def fit(
     batch_size: int = 64,
     lr: float = 3e-3,
     weight_decay: float = 0.05,
-    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAMW,
     schedule: Callable[[float], float] = cosine,
     augment: Callable[..., Tensor] | None = None,
     loss: Callable[..., Tensor] = cross_entropy,
@@ -72,7 +75,7 @@ def fit(
 
     model: trained in place, on its own device.  images: float[N, ...].  labels: int64[N] or
     float[N, K].  batch_size: examples per step; all N where N is smaller.
-    optimizer: called as ``optimizer(parameters, lr=lr, weight_decay=weight_decay)``.
+    optimizer: called as ``optimizer(parameters, lr=lr, weight_decay=weight_decay)``; AdamW by default.
     augment: called as ``augment(images, generator=g)`` on each batch.
     loss: called as ``loss(model, images, labels, progress=p, generator=g)``; p is the share of
     steps already done, in [0, 1), so that a loss can change late in training.

@@ -76,10 +76,8 @@ def resize_mix(
     height, width, order = _draw_patch(images, scale, generator)
     boxes = _place_inside(images, height, width, generator)
     patches = F.interpolate(images, size=(height, width), mode=mode)[order]  # shrunk before it is reordered
-    rows, cols = _pixels(boxes, height, width)
     mixed = images.clone()
-    each = torch.arange(len(images), device=images.device)[:, None, None]
-    mixed[each, :, rows[:, :, None], cols[:, None, :]] = patches.permute(0, 2, 3, 1)
+    _windows(mixed, height, width)[_at(boxes)] = patches
     return _batch(mixed, labels, boxes, order, shrunk=True)
 
 
@@ -103,11 +101,8 @@ def crop_mix(
     """
     height, width, order = _draw_patch(images, scale, generator)
     boxes = _place_inside(images, height, width, generator)
-    rows, cols = _pixels(boxes, height, width)
     mixed = images.clone()
-    each = torch.arange(len(images), device=images.device)[:, None, None]
-    place = (rows[:, :, None], cols[:, None, :])
-    mixed[each, :, *place] = images[order[:, None, None], :, *place]
+    _windows(mixed, height, width)[_at(boxes)] = _windows(images[order], height, width)[_at(boxes)]
     return _batch(mixed, labels, boxes, order)
 
 
@@ -227,10 +222,14 @@ def _place_inside(images: Tensor, height: int, width: int, generator) -> Tensor:
     return torch.stack([top, left, top + height, left + width], dim=1)
 
 
-def _pixels(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The rows int64[B, height] and columns int64[B, width] that each box covers."""
-    steps = torch.arange(max(height, width), device=boxes.device)
-    return boxes[:, :1] + steps[:height], boxes[:, 1:2] + steps[:width]
+def _windows(images: Tensor, height: int, width: int) -> Tensor:
+    """Every place that a patch may take, as views: float[B, C, rows, columns, height, width]."""
+    return images.unfold(2, height, 1).unfold(3, width, 1)
+
+
+def _at(boxes: Tensor) -> tuple:
+    """The index of one window per image, that of its box."""
+    return torch.arange(len(boxes), device=boxes.device), slice(None), boxes[:, 0], boxes[:, 1]
 
 
 def _batch(mixed: Tensor, labels: Tensor, boxes: Tensor, order: Tensor, shrunk: bool = False) -> MixedBatch:

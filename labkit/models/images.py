@@ -41,7 +41,7 @@ class CNN(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """float[B, C, H, W] -> float[B, channels[-1]]"""
-        return self.body(images).amax(dim=(2, 3))
+        return self.body(images).flatten(2).max(dim=2).values  # its backward is faster than that of amax
 
     def forward(self, images: Tensor) -> Tensor:
         """float[B, C, H, W] -> logits float[B, classes]"""
@@ -106,7 +106,7 @@ class ViT(nn.Module):
 def cnn(
     classes: int,
     *,
-    channels: Sequence[int] = (16, 48),
+    channels: Sequence[int] = (16, 32),
     strides: Sequence[int] = (2, 1),
     in_channels: int = 3,
     seed: int = 0,
