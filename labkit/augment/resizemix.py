@@ -154,11 +154,13 @@ class PatchTruth(NamedTuple):
     label: the weight that the label gives to the pasted image.
     visible: its true share, pixels of the pasted object over visible pixels of both objects.
     kept: the share of the pasted object that its patch shows at all.
+    left: the share of the other object that the patch leaves visible.
     """
 
     label: Tensor
     visible: Tensor
     kept: Tensor
+    left: Tensor
 
 
 def patch_truth(mix, masks: Tensor, **options) -> PatchTruth:
@@ -189,7 +191,8 @@ def patch_truth(mix, masks: Tensor, **options) -> PatchTruth:
     return PatchTruth(
         label=torch.full_like(pasted, 1 - batch.weight),
         visible=pasted / (pasted + remaining).clamp(min=1),  # 0 where neither object is visible
-        kept=(pasted / whole).clamp(max=1),
+        kept=(pasted / whole).clamp(max=1),  # nearest neighbour may repeat a pixel of a tiny object
+        left=remaining / values.sum(dim=(1, 2, 3)),
     )
 
 

@@ -46,6 +46,8 @@ def interval_text(question: Question, difference: Difference) -> str:
 
 def margin_text(question: Question) -> str:
     unit = " times" if question.ratio else f" {question.unit}".rstrip()
+    if question.margin == 1:
+        unit = unit.removesuffix("s")  # one point
     return amount(question.margin) + unit
 
 

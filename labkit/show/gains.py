@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from labkit.show.theme import COLORS, FAINT, INK, MARKERS, PAPER, styled
@@ -86,7 +87,8 @@ def gain(
         if named or len(xs) <= 7:
             axes.set_xticks(places, [x if isinstance(x, str) else f"{x:g}" for x in xs])
         axes.set_xlabel(knob)
-        axes.set_ylabel(f"gain in {metric}" + (f" ({unit})" if unit else ""))
+        label = f"gain in {metric}" + (f" ({unit})" if unit else "")
+        axes.set_ylabel("\n".join(wrap(label, 28)))  # a longer line is taller than the axes
         if control is not None:
             columns = 2 if len("".join(labels)) <= 46 else 1
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.1)

@@ -158,6 +158,7 @@ def test_truth_of_the_patch_is_counted_pixel_by_pixel():
     assert truth.label.tolist() == [0.5, 0.5]
     assert truth.visible.tolist() == pytest.approx([3 / (3 + 4), 2 / (2 + 3)])
     assert truth.kept.tolist() == pytest.approx([3 / 6, 2 / 6])
+    assert truth.left.tolist() == pytest.approx([4 / 6, 3 / 6])
 
 
 @pytest.mark.parametrize("scale", [(0.0, 0.5), (0.6, 0.5), (0.5, 1.0), (-0.1, 0.5)])
