@@ -36,7 +36,7 @@ def test_it_prints_what_is_registered():
     for part in (
         "new better than plain",
         "control: placebo",
-        "1 points",
+        "1 point",
         "12, from 1000 (attempt 1)",
         "4 trials",
     ):

@@ -219,7 +219,7 @@ def test_the_page_says_verdict_by_word_and_symbol_with_numbers_folded(displayed)
     for part in (
         "▲ supported",
         "a &lt; b",
-        "Margin 1 points",
+        "Margin 1 point;",
         "attempt 1",
         "claimed by the paper",
         "<details>",
