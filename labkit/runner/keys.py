@@ -14,19 +14,28 @@ from labkit.runner import notebooks
 from labkit.runner.requests import canonical_json
 from labkit.runner.syntax import digest, hash_cells, hash_file
 
-__all__ = ["FORMAT", "changes", "claims", "key", "package", "parts", "stale"]
+__all__ = ["FORMAT", "changes", "claims", "counts", "key", "package", "parts", "stale"]
 
 FORMAT = 1
 RECORD = "application/vnd.labkit.record+json"
 _PARTS = ("parameters", "notebook", "files", "claims", "data")
-# How a result was made and stored says nothing about its numbers.
-_NOT_RESULT = ("runner/", "cli/")
+# Files (of the labkit package) that can't change a number, so they don't end a result: how it is made and
+# stored, how it is drawn, the catalogue's facts, lists and lookups. What data sets hold, their hashes tell.
+# Drawings age, numbers don't: a kept result shows the figures of the day it was made, and a run with
+# `--fresh` draws them anew.
+_NOT_RESULT = ("runner/", "cli/", "show/", "papers/", "ledger.py")
+_NOT_RESULT += ("data/registry.py", "data/card.py", "__init__.py")
 
 
 def package(root: Path) -> Path:
     """The labkit that a checkout's notebooks import: its own, or the installed one where it has none."""
     own = Path(root) / "labkit"
     return own if (own / "__init__.py").is_file() else Path(labkit.__file__).parent
+
+
+def counts(file: str) -> bool:
+    """Whether a file, named from the labkit package on, can change a result's numbers."""
+    return not file.startswith(_NOT_RESULT)
 
 
 def hash_notebook(notebook: dict) -> str:
@@ -80,7 +89,7 @@ def parts(folder: Path, name: str, executed: dict, request_parameters: dict, rep
     folder: the labkit package that was imported.  executed: the notebook.  report: the kernel's account,
     from `labkit.runner.provenance`.
     """
-    files = [file for file in report.get("files", []) if not file.startswith(_NOT_RESULT)]
+    files = filter(counts, report.get("files", []))
     return {
         "parameters": request_parameters,
         "notebook": hash_notebook(executed),
@@ -117,7 +126,10 @@ def changes(root: Path, name: str, result: dict) -> list[str]:
     if set(record["parameters"]) != set(notebooks.parameters(source)):
         found.append("the notebook has other parameters now")
     folder = package(root)
+    # An older record may name files that don't count today; its key is still that of what it recorded.
     for file, recorded in record["files"].items():
+        if not counts(file):
+            continue
         found += _changed(
             f"labkit/{file}", recorded, hash_file(folder / file) if (folder / file).is_file() else None
         )

@@ -105,13 +105,14 @@ def executed(tmp_path_factory):
         "__init__.py": "",
         "tool.py": TOOL,
         "data.py": DATA,
+        "show/__init__.py": "",
         "augment/toy.toml": CLAIMS,
     }.items():
         path = checkout.root / "labkit" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     look = f"same = sys.executable == {sys.executable!r}\n" + LOOK
-    import_ = "import labkit.data\nfrom labkit import tool\nsize = tool.double(size)"
+    import_ = "import labkit.data, labkit.show\nfrom labkit import tool\nsize = tool.double(size)"
     checkout.notebook("augment/images/toy", import_, look, RECORD, "%matplotlib --list\nsize")
     checkout.notebook("start/fails", "print('before')", "1 / 0", "print('after')")
     checkout.notebook("start/dies", "print('before', flush=True)", "import os\nos._exit(1)")

@@ -10,6 +10,7 @@ from labkit.runner import keys, notebooks, results
 from tests.runner.conftest import Checkout, outputs
 
 NAME = "augment/images/toy"
+IMPORTS = "import labkit.data, labkit.show\nfrom labkit import tool\n"
 
 
 @pytest.fixture
@@ -78,6 +79,30 @@ def test_code_and_claims_end_it(checkout, kept, file, old, new, reason):
     assert reason in runner.valid(kept).reason
 
 
+UNCOUNTED = ("show/figures.py", "show/__init__.py", "papers/facts.py", "ledger.py", "data/registry.py")
+UNCOUNTED += ("data/card.py", "__init__.py", "runner/pool.py", "cli/parser.py")
+COUNTED = ("augment/__init__.py", "data/__init__.py", "data/digits.py", "claims/judging.py", "statistics.py")
+
+
+def test_which_files_count():
+    """Drawings age, numbers don't: what draws, lists and stores is no part of the key."""
+    package = keys.package(".")
+    assert all((package / file).is_file() for file in (*UNCOUNTED, *COUNTED)), "a file that was renamed"
+    assert not any(map(keys.counts, UNCOUNTED))
+    assert all(map(keys.counts, COUNTED))
+
+
+def test_a_file_that_does_not_count_ends_no_result(checkout, kept):
+    """Nor does one that an older runner recorded: its hash may differ, the record's own key holds."""
+    (checkout.root / "labkit" / "show" / "__init__.py").write_text("another = 'drawing'")
+    assert runner.valid(kept).ok
+    recorded = json.loads(kept.read_text())["metadata"]["labkit"]["files"]
+    edit_record(kept, files=recorded | {"show/__init__.py": "0" * 16, "papers/gone.py": "1" * 16})
+    assert runner.valid(kept).ok
+    edit_record(kept, files=recorded | {"gone.py": "1" * 16})
+    assert runner.valid(kept) == (False, "labkit/gone.py is gone")
+
+
 def test_a_file_or_notebook_that_is_gone_ends_it(checkout, kept):
     (checkout.root / "labkit" / "tool.py").unlink()
     assert runner.valid(kept) == (False, "labkit/tool.py is gone")
@@ -88,9 +113,9 @@ def test_a_file_or_notebook_that_is_gone_ends_it(checkout, kept):
 def test_the_notebooks_code_ends_it_and_its_setup_does_not(checkout, kept):
     edit_cell(checkout, 0, "# Another title")
     edit_cell(checkout, 1, "import sys  # bootstrap\nimport os")
-    edit_cell(checkout, 3, "import labkit.data\nfrom labkit import tool\nsize = tool.double( size )  # twice")
+    edit_cell(checkout, 3, IMPORTS + "size = tool.double( size )  # twice")
     assert runner.valid(kept).ok
-    edit_cell(checkout, 3, "import labkit.data\nfrom labkit import tool\nsize = tool.double(size + 1)")
+    edit_cell(checkout, 3, IMPORTS + "size = tool.double(size + 1)")
     assert runner.valid(kept) == (False, "the notebook's code changed")
 
 
