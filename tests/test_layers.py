@@ -20,7 +20,7 @@ LAYERS = (
     # 0: data and chance
     ("seeding", "profiles", "data"),
     # 1: what methods are built from
-    ("images", "models", "training"),
+    ("images", "operations", "models", "training"),
     # 2: the methods; a method imports no other one (`BUILDS_ON` has the exceptions)
     PARTS,
     # 3: judging and showing
