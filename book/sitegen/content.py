@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-from sitegen import ledger, pages, staging, toc
+from sitegen import guides, ledger, pages, staging, toc
 
 
 class Content(NamedTuple):
@@ -17,6 +17,7 @@ class Content(NamedTuple):
     downloads: the ledger as files, name -> bytes.  results: name of a notebook -> the file of its best
     result.  cards: name -> {"markdown", "summary", "splits"}.  modules: page of the API -> the modules on
     it.  functions: those that `labkit` itself offers.  guide: what *How to read* takes from the library.
+    chapters, doors, weeks: of the catalogue.  times: name of a notebook -> minutes to read, seconds to run.
     code: hash of labkit's sources.
     """
 
@@ -29,6 +30,10 @@ class Content(NamedTuple):
     modules: dict[str, list[str]]
     functions: list[str]
     guide: dict
+    chapters: dict
+    doors: dict
+    weeks: tuple
+    times: dict[str, tuple[int, int]]
     code: str
 
 
@@ -53,6 +58,10 @@ def gather(root: Path, *, cache: Path) -> Content:
         modules=api_modules(root / "labkit", papers.PARTS),
         functions=[name for name in labkit.__all__ if callable(getattr(labkit, name))],
         guide=_guide(len(papers.ids())),
+        chapters=papers.CHAPTERS,
+        doors=papers.DOORS,
+        weeks=papers.weeks(),
+        times={name: guides.times(file) for name, file in results.items()},
         code=staging.digest(sources),
     )
 
@@ -141,6 +150,7 @@ def site_files(root: Path, content: Content) -> tuple[dict[str, bytes], list[str
     values = {
         "index": counters(content) | {"repository": f"[repository]({repository})"},
         "how-to-read": content.guide,
+        "paths": guides.paths(content.parts, content.papers, content.weeks, content.times, rows_of),
     }
     for page, mine in values.items():
         files[f"book/{page}.md"] = with_substitutions(files[f"book/{page}.md"].decode(), mine).encode()
@@ -161,6 +171,9 @@ def _generated(root: Path, content: Content, notebooks: set[str], rows_of: dict)
                 texts[f"notebooks/{chapter.notebook}.md"] = make(
                     chapter, part, content.papers, notebooks, rows_of
                 )
+    texts["book/choose.md"] = guides.choose_page(
+        content.doors, content.chapters, content.papers, notebooks, rows_of
+    )
     texts["book/data/index.md"] = pages.cards_index(content.cards)
     for name, card in content.cards.items():
         texts[f"book/data/{name}.md"] = pages.card_page(card["markdown"])

@@ -124,9 +124,9 @@ def _long(paper, notebooks, rows) -> list[str]:
     ]
     if paper.reported:
         source = READ_IN[paper.headline_source]
-        lines += [f"The paper reports: {_plain(paper.reported)} *(from {source})*", ""]
+        lines += [f"The paper reports: {plain(paper.reported)} *(from {source})*", ""]
     sentences = [row["sentence"] for row in rows[paper.id] if row["sentence"]]
-    return [*lines, f"{status_chip(paper, rows)} {' '.join(map(_plain, sentences[:1]))}".strip()]
+    return [*lines, f"{status_chip(paper, rows)} {' '.join(map(plain, sentences[:1]))}".strip()]
 
 
 def _names(authors: tuple[str, ...]) -> str:
@@ -135,7 +135,7 @@ def _names(authors: tuple[str, ...]) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     for mark in "\\*_$[]<>`|~{}":
         text = text.replace(mark, f"\\{mark}")
@@ -177,7 +177,7 @@ def cards_index(cards: dict[str, dict]) -> str:
         counts = (
             ", ".join(f"{count:,} {split}" for split, count in card["splits"].items()) or "not loaded here"
         )
-        lines.append(f"| [{name}]({name}.md) | {_plain(card['summary'])} | {counts} |")
+        lines.append(f"| [{name}]({name}.md) | {plain(card['summary'])} | {counts} |")
     lines += [
         "",
         "Load one with `labkit.data.load(name)`; a folder of images, a CSV file or a `Dataset` of your own",
@@ -200,7 +200,7 @@ def api_index(summaries: dict[str, str]) -> str:
             lines += [
                 f"## {heading}",
                 "",
-                *(f"- [{page}]({page}.md): {_plain(text)}" for page, text in chosen.items()),
+                *(f"- [{page}]({page}.md): {plain(text)}" for page, text in chosen.items()),
                 "",
             ]
     return "\n".join(lines)

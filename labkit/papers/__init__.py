@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from labkit.papers.facts import KINDS, SOURCES, Paper, read
-from labkit.papers.order import CATALOGUE, CHAPTERS, DOORS, PARTS, ROOT, Chapter, Part, nearest
+from labkit.papers.order import CATALOGUE, CHAPTERS, DOORS, PARTS, ROOT, Chapter, Door, Part, nearest
 
-__all__ = ["CHAPTERS", "DOORS", "KINDS", "PARTS", "SOURCES", "Chapter", "Paper", "Part", "Week"]
+__all__ = ["CHAPTERS", "DOORS", "KINDS", "PARTS", "SOURCES", "Chapter", "Door", "Paper", "Part", "Week"]
 __all__ += ["all", "bibtex", "get", "ids", "read", "start", "weeks"]
 
 

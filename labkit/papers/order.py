@@ -26,6 +26,15 @@ class Chapter:
 
 
 @dataclass(frozen=True)
+class Door:
+    """A situation a reader is in: its words, and the chapters, such as ``"augment/images"``, that treat it."""
+
+    id: str
+    title: str
+    chapters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Part:
     """A part of the book: ``chapters`` maps a chapter's id to the `Chapter`, in order."""
 
@@ -67,5 +76,7 @@ PARTS: dict[str, Part] = _parts()
 CHAPTERS: dict[str, Chapter] = {f"{p.id}/{c.id}": c for p in PARTS.values() for c in p.chapters.values()}
 """All chapters in order, under names such as ``"augment/images"``."""
 
-DOORS: dict[str, str] = CATALOGUE["doors"]
-"""The doors of the page on choosing a method: a short name to the situation in words."""
+DOORS: dict[str, Door] = {
+    name: Door(name, entry["title"], tuple(entry["chapters"])) for name, entry in CATALOGUE["doors"].items()
+}
+"""The doors of the page on choosing a method, in order."""

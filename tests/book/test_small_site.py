@@ -65,7 +65,7 @@ def small(tmp_path_factory, builder):
     facts = {"title": "T", "part": "augment", "chapter": "images", "status": "planned", "notebook": ""}
     rows = [BLANK | facts | {"paper": name} for name in chosen]
     content = Content(
-        parts=[papers.Part("augment", "Augment data", {"images": chapter})],
+        parts=[papers.PARTS["start"], papers.Part("augment", "Augment data", {"images": chapter})],
         papers=chosen,
         rows=rows,
         downloads={"ledger.csv": b"", "ledger.json": b"[]"},
@@ -74,6 +74,10 @@ def small(tmp_path_factory, builder):
         modules={},
         functions=[],
         guide=dict.fromkeys(re.findall(r"{{ (\w+) }}", guide), "1"),
+        chapters={"augment/images": chapter},
+        doors={"few-labels": papers.Door("few-labels", "Few labels only", ("augment/images",))},
+        weeks=(papers.Week(1, "Images", tuple(paper.notebook for paper in chosen.values()), ()),),
+        times={"augment/images/resizemix": (12, 55)},
         code="",
     )
     printed = io.StringIO()
