@@ -84,7 +84,7 @@ def test_help_is_quick():
 )
 def test_what_is_refused(book, capsys, monkeypatch, command, message):
     """In one line, with exit status 2, before anything runs."""
-    monkeypatch.setattr("labkit.runner.pool._execute_all", lambda *_: pytest.fail("executed"))
+    monkeypatch.setattr("labkit.runner.pool._Run", lambda *_: pytest.fail("executed"))
     if command.startswith("sweep augment"):
         book.notebook("augment/images/index", "1")
         message = "a sweep takes one notebook; 'augment' means augment/images/index, augment/images/resizemix"

@@ -1,9 +1,11 @@
 """The command line: ``labkit run | sweep | list | ledger | data``.
 
-Exit status: 0 all is well, 1 something failed, 2 the command was not understood, 130 interrupted.
+Exit status: 0 all is well, 1 something failed, 2 the command was not understood, 130 interrupted (143 by
+SIGTERM, 129 by SIGHUP).
 """
 
 import logging
+import signal
 import sys
 
 from labkit.cli.commands import Failure, Usage
@@ -18,9 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="labkit: %(message)s", level=logging.WARNING)
     try:
         return options.command(options)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("\ninterrupted; what had finished is kept", file=sys.stderr)
-        return 130
+        return 128 + getattr(stopped, "number", signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone, as in `labkit list | head`
         sys.stderr.close()
         return 1

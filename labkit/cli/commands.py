@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,11 +86,13 @@ def _execute(root: Path, wanted: list, options) -> list:
     from labkit import runner
 
     outcomes = []
-    for outcome in runner.run(root, wanted, jobs=options.jobs, cluster=options.cluster, fresh=options.fresh):
-        outcomes.append(outcome)
-        if outcome.word != "valid":
-            told = f"  {outcome.reason}" if outcome.reason else ""
-            tqdm.write(f"{outcome.word:8} {outcome.request}  {outcome.seconds:.0f} s{told}")
+    how = {"jobs": options.jobs, "cluster": options.cluster, "fresh": options.fresh}
+    with _stopped_by_signals(), contextlib.closing(runner.run(root, wanted, **how)) as running:
+        for outcome in running:
+            outcomes.append(outcome)
+            if outcome.word != "valid":
+                told = f"  {outcome.reason}" if outcome.reason else ""
+                tqdm.write(f"{outcome.word:8} {outcome.request}  {outcome.seconds:.0f} s{told}")
     counts = {
         word: sum(outcome.word == word for outcome in outcomes)
         for word in ("ok", "valid", "changed", "failed")
@@ -108,6 +111,30 @@ def _execute(root: Path, wanted: list, options) -> list:
         if not outcome.ok and outcome.path:
             print(f"  {outcome.request}: see {outcome.path.relative_to(root)}")
     return outcomes
+
+
+class _Stopped(KeyboardInterrupt):
+    """An interruption by a signal other than Ctrl-C's; ``number`` is the signal's."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def _stopped_by_signals():
+    """SIGTERM (a time limit, a queue) and SIGHUP (a terminal that closed) end a run as Ctrl-C does."""
+
+    def stop(number, frame):
+        raise _Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _commit(root: Path, outcomes: list) -> None:

@@ -2,12 +2,11 @@
 
 import json
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.runner import keys, notebooks
+from labkit.runner import keys, locks, notebooks
 from labkit.runner.outputs import merge, scrub
 from labkit.runner.requests import Request
 
@@ -38,15 +37,17 @@ def task(root: Path, request: Request) -> Task:
 def execute(task: Task) -> dict:
     """Execute a notebook and return it with its outputs and ``metadata.labkit``; nothing is written.
 
-    A cell that raises, a kernel that dies or never starts make the status "failed", with the outputs so far.
+    A cell that raises, a kernel that dies, never starts or is interrupted make the status "failed", with the
+    outputs so far.
     """
     import nbformat
 
     source = nbformat.reads(task.notebook, as_version=4)
     source["metadata"].pop("labkit", None)
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="labkit-", ignore_cleanup_errors=True) as scratch:
-        executed, error = _papermill(task, source, Path(scratch))
+    locks.clear()
+    with locks.scratch() as scratch:
+        executed, error = _papermill(task, source, scratch)
         report = executed["metadata"].pop("labkit", {})
         executed["cells"] = [cell for cell in executed["cells"] if _MARK not in notebooks.tags(cell)]
         if error:
@@ -62,34 +63,35 @@ def execute(task: Task) -> dict:
         }
         record |= {"versions": report.get("versions", {}), "key": keys.key(record)}
         result["metadata"]["labkit"] = record
-        places = {Path(scratch) / "work": "", scratch: "tmp", task.root: "", package.parent: ""}
-        return scrub(result, places)
+        places = {scratch / "work": "", scratch: "tmp", task.root: "", package.parent: ""}
+        result = scrub(result, places)
+        result["metadata"]["labkit"]["outputs"] = keys.hash_outputs(result)
+        return result
 
 
 def _papermill(task: Task, source: dict, scratch: Path) -> tuple[dict, str]:
     """Run papermill; returns the notebook as far as it got, and the error, "" where there was none."""
-    import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     from labkit.runner import kernel
 
-    output = scratch / "executed.ipynb"
     root = Path(task.root)
     own = root if keys.package(root).parent == root else None
+    # Filled while the cells run. Nothing goes through a file, which a full disk would cut short.
+    account = {"notebook": source, "reason": ""}
     error = ""
     try:
         papermill.execute_notebook(
-            source, str(output), parameters=task.request.given, engine_name=kernel.ENGINE,
+            source, None, parameters=task.request.given, engine_name=kernel.ENGINE,
             kernel_name="python3", language="python", progress_bar=False,
-            root=own, scratch=scratch,
+            root=own, scratch=scratch, account=account,
         )  # fmt: skip
     except PapermillExecutionError as failed:
         error = f"{failed.ename}: {failed.evalue}"
     except Exception as failed:  # whatever went wrong, the other notebooks go on and this one says why
         error = f"{type(failed).__name__}: {failed}"
-    executed = nbformat.read(output, as_version=4) if output.exists() else source
-    return executed, error
+    return account["notebook"], account["reason"] or error
 
 
 def _show_error(notebook: dict, error: str) -> None:

@@ -14,9 +14,21 @@ from labkit.runner import notebooks
 from labkit.runner.requests import canonical_json
 from labkit.runner.syntax import digest, hash_cells, hash_file
 
-__all__ = ["FORMAT", "changes", "claims", "counts", "key", "package", "parts", "stale"]
+__all__ = [
+    "EDITED",
+    "FORMAT",
+    "changes",
+    "claims",
+    "counts",
+    "hash_outputs",
+    "key",
+    "package",
+    "parts",
+    "stale",
+]
 
 FORMAT = 1
+EDITED = "was edited by hand"
 RECORD = "application/vnd.labkit.record+json"
 _PARTS = ("parameters", "notebook", "files", "claims", "data")
 # Files (of the labkit package) that can't change a number, so they don't end a result: how it is made and
@@ -83,6 +95,11 @@ def records(notebook: dict) -> list[dict]:
     return found
 
 
+def hash_outputs(result: dict) -> str:
+    """The hash of what the computing cells show, so that an edit by hand is found."""
+    return digest(canonical_json([cell["outputs"] for cell in notebooks.code_cells(result)]))
+
+
 def parts(folder: Path, name: str, executed: dict, request_parameters: dict, report: dict) -> dict:
     """The parts of a result's key.
 
@@ -118,7 +135,10 @@ def changes(root: Path, name: str, result: dict) -> list[str]:
     if record.get("status") != "ok":
         return [f"it failed: {record.get('error', 'no reason recorded')}"]
     if record.get("key") != key(record):
-        return ["its record was edited by hand"]
+        return [f"its record {EDITED}"]
+    # Results of before the outputs were hashed have none.
+    if record.get("outputs", hash_outputs(result)) != hash_outputs(result):
+        return [f"what it shows {EDITED}"]
     source = notebooks.read(notebooks.path(root, name))
     found = [] if record["notebook"] == hash_notebook(source) else ["the notebook's code changed"]
     if record["notebook"] != hash_notebook(result):

@@ -89,11 +89,41 @@ def read(file: Path) -> dict:
         raise ValueError(f"{file}: not a notebook (it has no cells)")
     if not isinstance(content.setdefault("metadata", {}), dict):
         raise ValueError(f"{file}: not a notebook (its metadata are no table)")
-    for cell in content["cells"]:
+    for number, cell in enumerate(content["cells"], start=1):
+        if not _is_cell(cell):
+            raise ValueError(f"{file}: not a notebook (cell {number} is none)")
         cell["source"] = text(cell)
         for output in cell.get("outputs", []):
             _join_lines(output)
     return content
+
+
+def _is_cell(cell) -> bool:
+    """Whether a cell has what is read of it, each of its own kind."""
+    if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
+        return False
+    metadata = cell.setdefault("metadata", {})
+    if not isinstance(metadata, dict) or not _is_text(metadata.get("tags", [])):
+        return False
+    if not _is_text(cell.get("source")):
+        return False
+    if cell["cell_type"] != "code":
+        return True
+    outputs, _ = cell.setdefault("outputs", []), cell.setdefault("execution_count", None)
+    return isinstance(outputs, list) and all(map(_is_output, outputs))
+
+
+def _is_output(output) -> bool:
+    if not isinstance(output, dict) or not isinstance(output.get("output_type"), str):
+        return False
+    if output["output_type"] == "stream":
+        return isinstance(output.get("name"), str) and _is_text(output.get("text"))
+    return all(isinstance(output.get(part, {}), dict) for part in ("data", "metadata"))
+
+
+def _is_text(value) -> bool:
+    """A string, or a list of them."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(x, str) for x in value))
 
 
 def _join_lines(output: dict) -> None:
@@ -103,7 +133,7 @@ def _join_lines(output: dict) -> None:
     data = output.get("data", {})
     for kind, value in data.items():
         if isinstance(value, list) and not kind.endswith("json"):
-            data[kind] = "".join(value)
+            data[kind] = "".join(map(str, value))
 
 
 def write(file: Path, content: dict) -> None:
@@ -126,11 +156,15 @@ def write_bytes(file: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())  # some file systems say only here that they are full
         # mkstemp makes files that only their owner can read; a notebook is an ordinary file.
         os.chmod(temporary, 0o644)
         os.replace(temporary, file)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(file)
         raise
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from labkit.runner.notebooks import SETUP_TAGS, code_cells, tagged
@@ -13,6 +14,7 @@ __all__ = ["merge", "scrub"]
 
 # Pictures inside text: their letters mean nothing, and may look like a path by chance.
 _DATA_URI = re.compile(r"(data:[\w/+.;=-]+;base64,[A-Za-z0-9+/=\s]+)")
+_AROUND = "'\"<>():"  # what, beside spaces, a path ends at
 _BINARY = ("image/png", "image/jpeg", "image/webp", "image/gif", "application/pdf")
 
 
@@ -76,16 +78,16 @@ def scrub(notebook: dict, places: dict[Path | str, str] | None = None) -> dict:
     return scrubbed
 
 
-def _rules(places: dict[Path | str, str]) -> list[tuple[re.Pattern, str]]:
-    """Patterns and their replacements, the most specific first."""
-    rules = [(re.compile(r"[^\s'\"<>():]*[/\\]ipykernel_\d+[/\\]\d+\.py"), "cell.py")]
+def _rules(places: dict[Path | str, str]) -> list[Callable[[str], str]]:
+    """What takes paths out of a text, the most specific first."""
+    rules = [_path(r"[/\\]ipykernel_\d+[/\\]\d+\.py", "cell.py")]
     named = {str(place): name for place, name in places.items()}
     named |= {os.path.realpath(place): name for place, name in places.items()}
     for place in sorted(named, key=len, reverse=True):
         rules += [_folder(place, named[place]), _folder(place, ".")]
-    rules.append((re.compile(r"[^\s'\"<>():]*[/\\](?:site|dist)-packages[/\\]"), "site-packages/"))
+    rules.append(_path(r"[/\\](?:site|dist)-packages[/\\]", "site-packages/"))
     library = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    rules.append((re.compile(rf"[^\s'\"<>():]*[/\\]{re.escape(library)}[/\\]"), f"{library}/"))
+    rules.append(_path(rf"[/\\]{re.escape(library)}[/\\]", f"{library}/"))
     standard = {sys.prefix: "python", sys.base_prefix: "python", str(Path.home()): "~"}
     standard |= {tempfile.gettempdir(): "tmp", os.path.realpath(tempfile.gettempdir()): "tmp"}
     for place in sorted(standard, key=len, reverse=True):
@@ -94,10 +96,33 @@ def _rules(places: dict[Path | str, str]) -> list[tuple[re.Pattern, str]]:
     return rules
 
 
-def _folder(place: str, name: str) -> tuple[re.Pattern, str]:
+def _folder(place: str, name: str) -> Callable[[str], str]:
     """The rule for one folder; without a name, what lies in the folder becomes a relative path."""
     end = r"(?![\w-])" if name else r"[/\\]"
-    return re.compile(rf"(?<![\w./-]){re.escape(place)}{end}"), name
+    pattern = re.compile(rf"(?<![\w./-]){re.escape(place)}{end}")
+    return lambda text: pattern.sub(lambda _: name, text)
+
+
+def _path(end: str, name: str) -> Callable[[str], str]:
+    """The rule for whatever path leads to an end, given as a pattern.
+
+    It looks for the end and goes back from there: a pattern of the whole path would, in a long text without
+    a space, be tried from every letter to the last.
+    """
+    pattern = re.compile(end)
+
+    def replaced(text: str) -> str:
+        pieces, done = [], 0
+        for found in pattern.finditer(text):
+            start = found.start()
+            while start > done and text[start - 1] not in _AROUND and not text[start - 1].isspace():
+                start -= 1
+            if start > done or not pieces:  # else this path goes on from the one before
+                pieces += [text[done:start], name]
+            done = found.end()
+        return "".join([*pieces, text[done:]])
+
+    return replaced
 
 
 def _scrub(value, rules: list):
@@ -111,6 +136,6 @@ def _scrub(value, rules: list):
 def _scrub_text(text: str, rules: list) -> str:
     parts = _DATA_URI.split(text)
     for index in range(0, len(parts), 2):  # every second part is a picture
-        for pattern, name in rules:
-            parts[index] = pattern.sub(lambda _, name=name: name, parts[index])
+        for rule in rules:
+            parts[index] = rule(parts[index])
     return "".join(parts)

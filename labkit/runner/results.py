@@ -1,6 +1,7 @@
 """Results: executed notebooks, committed or kept under ``.labkit/results``, and which of them to use."""
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +62,25 @@ def load(file: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        _log.warning("a result is not readable and counts as missing: %s", error)
+        _tell(f"a result is not readable and counts as missing: {error}")
         return None
+
+
+@lru_cache(maxsize=256)
+def _tell(message: str) -> None:
+    """One line in the log, once: a result is looked at several times on the way to an answer."""
+    _log.warning("%s", message)
 
 
 def _record(result: dict | None) -> dict:
     """A result's ``metadata.labkit``; empty for none."""
     record = (result or {}).get("metadata", {}).get("labkit")
     return record if isinstance(record, dict) else {}
+
+
+def _recorded_parameters(result: dict | None) -> dict:
+    parameters = _record(result).get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def valid(path: Path, root: Path | None = None) -> Validity:
@@ -107,18 +119,26 @@ def find(root: Path, wanted: Request) -> Path | None:
     Unless the profile was asked for by name, the result of a larger one does as well.
     """
     committed = notebooks.path(root, wanted.name)
-    if _answers(load(committed), wanted) and valid(committed, root).ok:
+    if _answers(load(committed), wanted) and _holds(committed, root):
         return committed
     profiles = [wanted.profile] if wanted.exact or not wanted.profile else at_least(wanted.profile)
     for profile in reversed(profiles):
         file = result_file(root, wanted if profile == wanted.profile else wanted.with_profile(profile))
-        if file.exists() and valid(file, root).ok:
+        if file.exists() and _holds(file, root):
             return refreshed(root, wanted.name, file)
     return None
 
 
+def _holds(file: Path, root: Path) -> bool:
+    """Whether a result is valid; one that was edited by hand is told, since nothing else shows it."""
+    validity = valid(file, root)
+    if keys.EDITED in validity.reason:
+        _tell(f"a result counts as missing, {validity.reason}: {file}")
+    return validity.ok
+
+
 def _answers(result: dict | None, wanted: Request) -> bool:
-    recorded = _record(result).get("parameters", {})
+    recorded = _recorded_parameters(result)
     profile = recorded.get("profile")
     exact = wanted.exact or wanted.profile is None
     if profile != wanted.profile and (exact or profile not in at_least(wanted.profile)):
@@ -157,7 +177,7 @@ def best(root: Path, name: str) -> Path:
 
 
 def _has_defaults(result: dict | None, wanted: Request) -> bool:
-    recorded = _record(result).get("parameters", {})
+    recorded = _recorded_parameters(result)
     return recorded | {"profile": None} == wanted.parameters | {"profile": None}
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from labkit.runner.notebooks import read
 
+pytest.register_assert_rewrite("tests.runner.faults")
+
 TOOL = '''"""What the notebooks import."""
 
 

@@ -113,3 +113,12 @@ def test_scrub_reaches_everything_and_leaves_pictures_alone():
     assert text.count(root) == 2, "those in the two pictures"
     for name in "abfghi":
         assert f"{root}/{name}" not in text
+
+
+def test_a_long_line_without_a_space(tmp_path):
+    """Looking for paths in it takes no longer than in any other text."""
+    long = "x" * 1_000_000
+    cell = {"cell_type": "code", "source": "", "metadata": {}}
+    text = f"{long} /a/site-packages/b/site-packages/c.py:1 {long}"
+    shown = scrub({"metadata": {}, "cells": [cell | {"outputs": [{"output_type": "stream", "text": text}]}]})
+    assert shown["cells"][0]["outputs"][0]["text"] == f"{long} site-packages/c.py:1 {long}"

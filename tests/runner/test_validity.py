@@ -199,7 +199,7 @@ def test_the_hash_that_a_record_was_judged_by_counts(result):
 
 
 def test_finished_ones_are_not_run_again(checkout, monkeypatch):
-    monkeypatch.setattr("labkit.runner.pool._execute_all", lambda *_: pytest.fail("executed"))
+    monkeypatch.setattr("labkit.runner.pool._Run", lambda *_: pytest.fail("executed"))
     wanted = [runner.request(checkout.root, NAME), runner.request(checkout.root, NAME, {"profile": "book"})]
     assert [outcome.word for outcome in runner.run(checkout.root, wanted)] == ["valid", "valid"]
 
@@ -226,7 +226,9 @@ def test_a_corrupt_result_counts_as_missing_and_is_told(checkout, kept, caplog):
         kept.write_text(content)
         with caplog.at_level(logging.WARNING):
             assert results.find(checkout.root, wanted) is None
-        assert "counts as missing" in caplog.text
+            assert results.find(checkout.root, wanted) is None
+    told = [message for message in caplog.messages if "counts as missing" in message and str(kept) in message]
+    assert len(told) == len(caplog.messages) == 3, "once for each thing that is wrong"
     assert runner.best(checkout.root, NAME).exists()
 
 
