@@ -239,7 +239,8 @@ def dying(book: Book) -> Fault:
     book.notebook("a")
     for name, how in {"b": "os._exit(3)", "c": "os.kill(os.getpid(), 9)"}.items():
         mended = f"os.path.exists({str(book.gate)!r})"
-        book.notebook(name, f"print('before', flush=True)\n{mended} or {how}")
+        # What was printed in the last instant dies with the kernel, so that instant is over here.
+        book.notebook(name, f"print('before', flush=True)\ntime.sleep(0.5)\n{mended} or {how}")
     book.notebook("d")
     status, said, _, _ = book.run("run", "--jobs", "2")
     assert status == 1 and "2 executed, 2 failed" in said
@@ -286,3 +287,48 @@ def corrupt(book: Book) -> Fault:
     before = book.results()
     assert set(before) == {"a 3"}, "none of them is taken for a result"
     return book.after(before, 6, *sweep)
+
+
+def worker_killed(book: Book) -> Fault:
+    """Forty runs on a Dask cluster of a scheduler and two workers, one of which is killed midway."""
+    book.notebook("a", RECORD, seconds=0.2)
+    with cluster(book) as (address, workers):
+        sweep = ("sweep", "a", "-p", "size", "1:41", "--cluster", address, "--out", str(book.root / "sweep"))
+        process = book.start(*sweep)
+        until(lambda: len(book.results()) >= 10)
+        workers[0].kill()
+        started, before = time.monotonic(), book.results()
+        stamps = {run: path.stat().st_mtime_ns for run, path in before.items()}
+        said, complained = process.communicate(timeout=150)
+        seconds = time.monotonic() - started
+        assert process.returncode == 0 and "40 results: 40 executed" in said, said + complained
+        now = book.results()
+        until(lambda: not book.kernels(), 10)  # those of the worker that was killed, too
+    twice = sum(now[run].stat().st_mtime_ns != stamp for run, stamp in stamps.items())
+    lost = len(set(before) - set(now))
+    assert len(now) == 40
+    return Fault(40, len(before), 40 - len(before), lost, twice, round(seconds, 1))
+
+
+@contextlib.contextmanager
+def cluster(book: Book) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A Dask scheduler and two workers, processes of their own on free ports that only this machine sees."""
+    file = book.temporary / "scheduler.json"
+    shared = {"cwd": book.temporary, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    shared["env"] = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(book.temporary)}
+
+    def start(*words: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "dask", *words, "--host", "127.0.0.1", "--no-dashboard"]
+        return subprocess.Popen([*command, "--scheduler-file", str(file)], **shared)
+
+    processes = [start("scheduler", "--port", "0")]
+    try:
+        until(file.exists)
+        worker = ("worker", "--no-nanny", "--nthreads", "2", "--local-directory", str(book.temporary))
+        processes += [start(*worker) for _ in range(2)]
+        yield json.loads(file.read_text())["address"], processes[1:]
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            process.wait(30)

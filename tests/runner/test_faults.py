@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pandas
 import pytest
 
 from labkit.runner import locks, notebooks, results
@@ -95,6 +96,19 @@ def test_kernels_that_die(book):
 def test_corrupt_results(book):
     found = faults.corrupt(book)
     assert (found.before, found.executed, found.lost, found.twice) == (1, 5, 0, 0)
+
+
+def test_a_worker_of_a_cluster_is_killed(book):
+    """Its runs are sent to the other; every result is there, once."""
+    found = faults.worker_killed(book)
+    assert 10 <= found.before < 40 and (found.lost, found.twice) == (0, 0)
+    frame = pandas.read_parquet(book.root / "sweep.parquet")
+    assert sorted(frame["size"].unique()) == list(range(1, 41))
+    assert len(frame) == len(frame.drop_duplicates(["size", "variant", "seed"])) == 80
+    assert (frame["value"] == frame["size"] * frame["variant"].map({"plain": 1.0, "doubled": 2.0})).all()
+    # What the killed worker was at is executed anew, and nothing else.
+    started = book.noted("start")
+    assert len(started) == 40 and started.total() - 40 <= 4
 
 
 def test_killed_while_writing(tmp_path):
