@@ -214,6 +214,16 @@ def test_signs_fall_both_ways_and_by_the_generator():
     assert torch.equal(brighter(0), brighter(0)) and not torch.equal(brighter(0), brighter(1))
 
 
+@pytest.mark.parametrize("name", [name for name, o in OPERATIONS.items() if name != "identity"])
+def test_a_large_batch_in_parts_is_the_same(images, name, monkeypatch):
+    function, value = OPERATIONS[name].function, torch.linspace(0.1, 0.3, len(images))
+    call = [images] if OPERATIONS[name].start is None else [images, value]
+    whole = function(*call)
+    monkeypatch.setattr("labkit.operations.parameters.PART", 2 * images[0].numel())
+    assert torch.equal(function(*call), whole)
+    assert torch.equal(function(images[:0], *(v[:0] for v in call[1:])), whole[:0])
+
+
 def test_the_input_is_left_alone(images):
     before = images.clone()
     for position in range(len(OPERATIONS)):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labkit.operations.parameters import each
+from labkit.operations.parameters import each, in_parts
 
 __all__ = [
     "MAPS",
@@ -39,8 +39,12 @@ def affine(images: Tensor, matrices: Tensor, *, fill: float = 0.5, resample: str
         raise ValueError(f"matrices must be float[{len(images)}, 2, 3], got {list(matrices.shape)}")
     if resample not in ("nearest", "bilinear"):
         raise ValueError(f"resample must be 'nearest' or 'bilinear', got {resample!r}")
+    return _warp(images, matrices.to(images), fill=fill, resample=resample)
+
+
+@in_parts
+def _warp(images: Tensor, matrices: Tensor, *, fill: float, resample: str) -> Tensor:
     height, width = images.shape[-2:]
-    matrices = matrices.to(images)
     x = torch.linspace(1 / width - 1, 1 - 1 / width, width, device=images.device, dtype=images.dtype)
     y = torch.linspace(1 / height - 1, 1 - 1 / height, height, device=images.device, dtype=images.dtype)
     # a sum of a row and a column, cheaper than the matrix product of affine_grid

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from labkit.operations.parameters import each
+from labkit.operations.parameters import each, in_parts
 
 __all__ = [
     "autocontrast",
@@ -40,21 +40,25 @@ def _grey(images: Tensor) -> Tensor:
     return (red * images[:, :1]).add_(images[:, 1:2], alpha=green).add_(images[:, 2:], alpha=blue)
 
 
+@in_parts
 def brightness(images: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with black. factor: float[B], 0 or more; 0 gives black, 1 the image."""
     return _blend(0.0, images, factor)
 
 
+@in_parts
 def color(images: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with grey. factor: float[B], 0 or more; an image of one channel stays as it is."""
     return _blend(_grey(images), images, factor)
 
 
+@in_parts
 def contrast(images: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with the mean grey level. factor: float[B], 0 or more."""
     return _blend(_grey(images).mean(dim=(1, 2, 3), keepdim=True), images, factor)
 
 
+@in_parts
 def sharpness(images: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with a smoothed image. factor: float[B], 0 or more; the border of one pixel stays as it is."""
     inside = images[:, :, 1:-1, 1:-1]
@@ -84,18 +88,21 @@ def invert(images: Tensor) -> Tensor:
     return 1 - images
 
 
+@in_parts
 def solarize(images: Tensor, threshold: Tensor | float) -> Tensor:
     """Invert the values at ``threshold`` and above. threshold: float[B] in [0, 1]; at 1 only white turns."""
     bright = images >= each(images, threshold)[:, None, None, None]
     return (bright.to(images.dtype) - images).abs_()  # |1 - x| or |0 - x|: half the time of torch.where
 
 
+@in_parts
 def posterize(images: Tensor, bits: Tensor | float) -> Tensor:
     """Keep the highest bits of each byte. bits: float[B] in [0, 8], rounded; 8 keeps all."""
     step = torch.exp2(8 - each(images, bits).round())[:, None, None, None]
     return (images * 255).round_().div_(step).floor_().mul_(step).div_(255)
 
 
+@in_parts
 def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel to the whole range; a channel of one value stays as it is."""
     low, high = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
@@ -103,6 +110,7 @@ def autocontrast(images: Tensor) -> Tensor:
     return torch.where(flat, images, (images - low) / (high - low).masked_fill(flat, 1))
 
 
+@in_parts
 def equalize(images: Tensor) -> Tensor:
     """Give each channel a flat histogram over 256 levels, by Pillow's integer rule."""
     count, channels, height, width = images.shape
