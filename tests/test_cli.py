@@ -75,6 +75,11 @@ def test_help_is_quick():
         ("sweep resizmix -p size 1", "did you mean 'resizemix'"),
         ("sweep resizemix -p size 1,x", "parameter 'size' takes int"),
         ("sweep resizemix -p size ,", "holds no value, or an empty one"),
+        (
+            "sweep resizemix -p size 1,2 --over sise",
+            "--over sise: this sweep has not several values",
+        ),
+        ("sweep resizemix -p size 1,2 --plot value --over seed", "not several values of it; known: size"),
         ("sweep resizemix", "a sweep takes at least one parameter"),
         ("sweep augment -p size 1", "resizemix has no"),
         ("list augmnt", "no part or chapter is called 'augmnt'; did you mean 'augment'"),
@@ -142,6 +147,13 @@ def test_run_and_sweep(book, capsys):
     assert frame[frame["variant"] == "doubled"]["value"].tolist() == [2.0, 4.0]
     assert set(frame["profile"]) == {"smoke"} and len(pandas.read_csv("s.csv")) == 4
 
+    again = ("sweep", "resizemix", "-p", "size", "1,2", "--profile", "smoke", "--out", "s", "--plot")
+    status, said, _ = run(capsys, *again, "difference", "--over", "size")
+    assert status == 0 and "2 results: 2 valid already" in said
+    assert "plot: s-difference-over-size.png" in said and (book.root / "s-difference-over-size.svg").exists()
+    status, said, error = run(capsys, *again, "acuracy")
+    assert status == 2 and "did you mean 'accuracy'" in error and "4 rows: s.csv" in said
+
 
 def test_commit_outputs_judges(book, capsys, monkeypatch):
     """What is committed is the record, unless another profile is named."""
@@ -151,6 +163,19 @@ def test_commit_outputs_judges(book, capsys, monkeypatch):
     run(capsys, "run", "resizemix", "--commit-outputs", "--profile", "smoke")
     run(capsys, "run", "resizemix")
     assert [request.profile for request in asked] == ["judge", "smoke", "book"]
+
+
+def test_stale(book, capsys):
+    """Results of other versions are made anew, and nothing else is."""
+    assert run(capsys, "run", "fair-test")[0] == 0
+    assert run(capsys, "run", "--stale")[1] == "0 results: nothing to do\n"
+    (file,) = (book.root / ".labkit" / "results" / "start" / "fair-test").iterdir()
+    notebook = json.loads(file.read_text())
+    notebook["metadata"]["labkit"]["versions"]["numpy"] = "0.1"
+    file.write_text(json.dumps(notebook))
+    status, said, _ = run(capsys, "run", "--stale")
+    assert status == 0 and said.endswith("1 result: 1 executed\n")
+    assert "0.1" not in json.loads(file.read_text())["metadata"]["labkit"]["versions"].values()
 
 
 def test_an_interruption(book, capsys, monkeypatch):

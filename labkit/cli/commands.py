@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import re
 import signal
 import sys
 from importlib.util import find_spec
@@ -57,7 +58,7 @@ def _given(options) -> dict[str, str]:
 
 
 def run(options) -> int:
-    from labkit.runner import notebooks, requests
+    from labkit.runner import notebooks, requests, results
 
     root = _root(options)
     given = {name: requests.parse_value(text) for name, text in _given(options).items()}
@@ -69,6 +70,9 @@ def run(options) -> int:
             raise Usage("--commit-outputs takes no parameter but the profile: notebooks show their defaults")
         judged = [request.with_profile("judge") if request.profile else request for request in wanted]
         wanted = wanted if "profile" in given else judged
+    if options.stale:
+        wanted = list(filter(None, (results.out_of_date(root, request) for request in wanted)))
+        options.fresh = True
     outcomes = _execute(root, wanted, options)
     if options.commit_outputs:
         with _checking(Failure):
@@ -146,6 +150,8 @@ def _commit(root: Path, outcomes: list) -> None:
 
 
 def sweep(options) -> int:
+    from labkit import runner
+    from labkit.papers.order import nearest
     from labkit.runner import notebooks, requests
     from labkit.runner import sweep as sweeps
 
@@ -158,12 +164,22 @@ def sweep(options) -> int:
         if not lists:
             raise Usage("a sweep takes at least one parameter, such as -p seed 0:20")
         wanted = sweeps.plan(root, names[0], lists)
+        if options.over and len(lists.get(options.over, ())) < 2:
+            several = [name for name, values in lists.items() if len(values) > 1]
+            told = nearest(options.over, several or ["nothing"])
+            raise Usage(f"--over {options.over}: this sweep has not several values of it{told}")
     by_request = {outcome.request: outcome for outcome in _execute(root, wanted, options)}
     outcomes = [by_request[request] for request in dict.fromkeys(wanted)]
     frame = sweeps.table(outcomes)
     stem = Path(options.out) if options.out else sweeps.default_stem(root, names[0], lists)
     for file in sweeps.save(frame, stem):
         print(f"{len(frame)} rows: {file}")
+    if options.plot or options.over:
+        value = options.plot or "value"
+        name = "-".join(re.findall(r"\w+", f"{value} over {options.over or ''}"))
+        with _checking():
+            for file in runner.save_plot(frame, value, options.over, stem.with_name(f"{stem.name}-{name}")):
+                print(f"plot: {file}")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

@@ -30,6 +30,7 @@ examples:
   labkit run resizemix --profile smoke   the code path only, in seconds
   labkit run resizemix -p object_size 0.5
   labkit run resizemix --fresh           execute whatever the results say
+  labkit run --stale                     what other versions of torch or numpy made, for instance
   labkit run resizemix --commit-outputs  execute at `judge` and write the outputs into notebooks/
   labkit run --cluster tcp://10.0.0.5:8786
 
@@ -40,6 +41,7 @@ _SWEEP = """\
 examples:
   labkit sweep resizemix -p object_size 0.2,0.5 -p seed 0:50
   labkit sweep resizemix -p mode '"area","nearest"' --profile smoke
+  labkit sweep resizemix -p object_size 0.2,0.5 --plot difference --over object_size
 
 Values are Python or JSON literals, separated by commas; a range 0:50 is 0, 1, … 49. The lists are combined,
 the last one running fastest: the first example is 100 runs. The table has a row for each run, claim, variant
@@ -74,11 +76,25 @@ def parser() -> argparse.ArgumentParser:
         help="write valid outputs into notebooks/; means --profile judge unless another is given",
     )  # fmt: skip
 
+    run.add_argument(
+        "--stale", action="store_true",
+        help="execute anew what has a valid result that other library versions made, and nothing else",
+    )  # fmt: skip
+
     sweep = add("sweep", commands.sweep, "execute one notebook over the product of parameter values", _SWEEP)
     sweep.add_argument("target", metavar="NOTEBOOK", help="a paper's id or a notebook's name")
     _add_execution(sweep, "NAME VALUES: a parameter's values")
     sweep.add_argument(
         "--out", metavar="STEM", help="write STEM.csv and STEM.parquet (default: below .labkit/sweeps)"
+    )
+
+    sweep.add_argument(
+        "--plot", metavar="VALUE",
+        help="draw value, difference (to the baseline) or seconds, or the values of a metric, claim or"
+        " variant, into STEM-….png and .svg",
+    )  # fmt: skip
+    sweep.add_argument(
+        "--over", metavar="NAME", help="the parameter to draw it over (default: the one that was swept)"
     )
 
     listing = add("list", commands.listing, "the papers and notebooks, and how they stand")

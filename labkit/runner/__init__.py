@@ -14,10 +14,12 @@ A result is an executed notebook. Its ``metadata.labkit`` records what it depend
 
 from labkit.runner.keys import stale
 from labkit.runner.notebooks import find_root, names, parameters, resolve
+from labkit.runner.plots import plot, save_plot
 from labkit.runner.pool import Outcome, commit, run
 from labkit.runner.requests import Request, request
 from labkit.runner.results import Status, Validity, best, status, valid
 from labkit.runner.sweep import plan, save, table
 
 __all__ = ["Outcome", "Request", "Status", "Validity", "best", "commit", "find_root", "names", "parameters"]
-__all__ += ["plan", "request", "resolve", "run", "save", "stale", "status", "table", "valid"]
+__all__ += ["plan", "plot", "request", "resolve", "run", "save", "save_plot", "stale", "status", "table"]
+__all__ += ["valid"]

@@ -9,7 +9,18 @@ from labkit.runner import keys, notebooks
 from labkit.runner.outputs import merge
 from labkit.runner.requests import Request, at_least, request
 
-__all__ = ["Status", "Validity", "best", "find", "last_seconds", "load", "status", "store", "valid"]
+__all__ = [
+    "Status",
+    "Validity",
+    "best",
+    "find",
+    "last_seconds",
+    "load",
+    "out_of_date",
+    "status",
+    "store",
+    "valid",
+]
 
 _log = logging.getLogger("labkit.runner")
 
@@ -194,6 +205,15 @@ def status(root: Path, name: str) -> Status:
         return Status("changed", validity.reason)
     judged = record["profile"] in at_least("judge")
     return Status("judged" if judged else "executed", "", keys.stale(record))
+
+
+def out_of_date(root: Path, wanted: Request) -> Request | None:
+    """The request that makes a valid but stale result anew, at the profile it has; None where none is stale."""
+    found = find(root, wanted)
+    record = _record(load(found)) if found else {}
+    if not keys.stale(record):
+        return None
+    return wanted.with_profile(record["profile"]) if record.get("profile") else wanted
 
 
 def last_seconds(root: Path, wanted: Request) -> float | None:

@@ -31,8 +31,9 @@ margin = 0.5
 RECORD = """from IPython.display import publish_display_data
 kind = "application/vnd.labkit.record+json"
 values = {"plain": {"7": 1.0 * size}, "doubled": {"7": 2.0 * size}}
-record = {"paper": "toy", "claim": "toy"}
-publish_display_data({kind: record, "text/plain": "a record"}, {kind: {"values": values}})
+record = {"paper": "toy", "claim": "toy", "verdict": "supported", "reason_verdict": None}
+entry = {"metric": "accuracy", "unit": "%", "baseline": "plain"}
+publish_display_data({kind: record, "text/plain": "a record"}, {kind: {"values": values, "entry": entry}})
 """
 LOOK = """import os
 print(same, os.getcwd(), os.listdir(), os.environ["OMP_NUM_THREADS"], os.environ["LABKIT_HEADLESS"])

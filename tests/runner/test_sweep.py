@@ -32,14 +32,20 @@ def test_plan(toy):
 def test_table(executed):
     outcomes = executed[1]
     frame = runner.table([outcomes["augment/images/toy"], outcomes["start/fails"]])
-    columns = ["profile", "seed", "size", "paper", "claim", "variant", "value", "seconds", "status"]
-    assert set(frame.columns) == set(columns)
+    columns = ["run", "profile", "size", "paper", "claim", "metric", "unit", "variant", "seed", "value"]
+    columns += ["difference", "verdict", "reason", "seconds", "status", "error"]
+    assert list(frame.columns) == columns
+    assert sweep.parameters(frame) == ["profile", "size"]
     first = frame.iloc[:2]
     assert first["variant"].tolist() == ["doubled", "plain"]
     assert first["value"].tolist() == [12.0, 6.0]
+    assert first["difference"].iloc[0] == 6.0 and pandas.isna(first["difference"].iloc[1])
+    assert set(first["verdict"]) == {"supported"} and set(first["metric"]) == {"accuracy"}
     assert first["seed"].tolist() == [7, 7] and set(first["claim"]) == {"toy"}
     assert (first["seconds"] > 0).all()
+    assert frame["run"].tolist() == [0, 0, 1]
     failed = frame.iloc[2]
+    assert failed["error"] == "ZeroDivisionError: division by zero"
     assert failed["status"] == "failed" and pandas.isna(failed["value"]) and pandas.isna(failed["claim"])
 
 
@@ -68,6 +74,14 @@ def test_lists_as_parameters_are_text_in_the_table(plain):
     name = plain.notebook("start/a", parameters="scales = (1, 2)")
     wanted = runner.request(plain.root, name, {"scales": [3, 4]})
     assert runner.table([runner.Outcome(wanted, "failed", None)])["scales"].tolist() == ["[3,4]"]
+
+
+def test_a_parameter_named_like_a_column_is_kept(plain):
+    name = plain.notebook("start/a", parameters="value = 1\nrun = 'x'\nseed = None")
+    wanted = runner.request(plain.root, name, {"value": 2, "seed": 5})
+    (row,) = runner.table([runner.Outcome(wanted, "failed", None)]).to_dict("records")
+    assert (row["parameter: value"], row["parameter: run"], row["value"]) == (2, "x", None)
+    assert (row["run"], row["seed"]) == (0, 5)
 
 
 def test_the_same_sweep_has_the_same_place(tmp_path):

@@ -180,6 +180,16 @@ def test_other_versions_make_it_stale_and_no_more(checkout, kept):
     )
 
 
+def test_what_is_out_of_date_is_made_anew_as_it_was(checkout, kept):
+    judged = results.result_file(checkout.root, runner.request(checkout.root, NAME).with_profile("judge"))
+    wanted = runner.request(checkout.root, NAME)
+    assert results.out_of_date(checkout.root, wanted) is None
+    edit_record(judged, versions={"numpy": "0.1"})
+    assert results.out_of_date(checkout.root, wanted).profile == "judge"
+    checkout.edit("labkit/tool.py", "2 * value", "3 * value")
+    assert results.out_of_date(checkout.root, wanted) is None, "there is no valid result"
+
+
 def test_the_claims_hash_is_that_of_labkit_claims():
     """One definition in two places would drift apart silently."""
     from labkit.claims.entry import Claim
