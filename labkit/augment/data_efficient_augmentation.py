@@ -115,11 +115,11 @@ def facility_location(points: Tensor, size: int) -> Selection:
         while stale[best := int(bounds.argmax())]:
             again = bounds.topk(min(32, len(points))).indices
             again[-1] = best  # which may be missing where many are equal
-            bounds[again] = (similarity[:, again] - nearest[:, None]).clamp(min=0).sum(dim=0)
+            bounds[again] = (similarity[again] - nearest).clamp(min=0).sum(dim=1)
             bounds.masked_fill_(taken, -1)  # below every gain: never chosen again
             stale[again] = False
         chosen.append(best)
-        nearest = torch.maximum(nearest, similarity[:, best])
+        nearest = torch.maximum(nearest, similarity[best])
         taken[best], bounds[best] = True, -1
     indices = torch.tensor(chosen, device=points.device)
     assignment = distances[:, indices].argmin(dim=1)
