@@ -208,7 +208,7 @@ def status(root: Path, name: str) -> Status:
 
 
 def out_of_date(root: Path, wanted: Request) -> Request | None:
-    """The request that makes a valid but stale result anew, at the profile it has; None where none is stale."""
+    """The request that makes a valid but stale result anew, at its profile; None where none is stale."""
     found = find(root, wanted)
     record = _record(load(found)) if found else {}
     if not keys.stale(record):
