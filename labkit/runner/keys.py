@@ -30,7 +30,7 @@ __all__ = [
 FORMAT = 1
 EDITED = "was edited by hand"
 RECORD = "application/vnd.labkit.record+json"
-_PARTS = ("parameters", "notebook", "files", "claims", "data")
+PARTS = ("parameters", "notebook", "files", "claims", "data")
 # Files (of the labkit package) that can't change a number, so they don't end a result: how it is made and
 # stored, how it is drawn, the catalogue's facts, lists and lookups. What data sets hold, their hashes tell.
 # Drawings age, numbers don't: a kept result shows the figures of the day it was made, and a run with
@@ -119,7 +119,7 @@ def parts(folder: Path, name: str, executed: dict, request_parameters: dict, rep
 
 def key(record: dict) -> str:
     """The hash of all parts together. record: a result's ``metadata.labkit``."""
-    return digest(canonical_json({part: record.get(part) for part in _PARTS}))
+    return digest(canonical_json({part: record.get(part) for part in PARTS}))
 
 
 def changes(root: Path, name: str, result: dict) -> list[str]:

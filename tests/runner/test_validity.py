@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 
 import pytest
 
@@ -240,6 +241,49 @@ def test_a_corrupt_result_counts_as_missing_and_is_told(checkout, kept, caplog):
     told = [message for message in caplog.messages if "counts as missing" in message and str(kept) in message]
     assert len(told) == len(caplog.messages) == 3, "once for each thing that is wrong"
     assert runner.best(checkout.root, NAME).exists()
+
+
+def places(value, path=()):
+    """Every place in a tree of JSON."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def damaged(notebook: dict, place: tuple, change) -> dict:
+    """A copy with one place changed, or taken out where the change is None."""
+    copied = json.loads(json.dumps(notebook))
+    *above, key = place
+    inner = copied
+    for step in above:
+        inner = inner[step]
+    if change is None:
+        del inner[key]
+    else:
+        inner[key] = change
+    return copied
+
+
+def test_whatever_is_done_to_a_kept_result(checkout, kept, result):
+    """It is no result any more, or all that it shows and was made from is still there. Nothing raises."""
+    wanted = runner.request(checkout.root, NAME, {"profile": "book"})
+    draw = random.Random(0)
+    chosen = 2 * list(places(result))
+    told, survived = outputs(result), 0
+    for place in chosen:
+        change = draw.choice([None, 7, "x", [], {}, [7], {"x": 7}])
+        kept.write_text(json.dumps(damaged(result, place, change)))
+        found = results.find(checkout.root, wanted)
+        runner.best(checkout.root, NAME)
+        runner.status(checkout.root, NAME)
+        if found is not None:
+            survived += 1
+            now = notebooks.read(found)
+            assert outputs(now) == told, place
+            record = now["metadata"]["labkit"]
+            assert all(record[part] == result["metadata"]["labkit"][part] for part in keys.PARTS), place
+    assert 0 < survived < len(chosen) / 2
 
 
 def test_best(checkout, kept):
