@@ -21,6 +21,7 @@ LAYERS = (
     ("seeding", "profiles", "data"),
     # 1: what methods are built from
     ("images", "operations", "models", "training"),
+    ("together",),
     # 2: the methods; a method imports no other one (`BUILDS_ON` has the exceptions)
     PARTS,
     # 3: judging and showing
