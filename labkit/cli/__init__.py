@@ -17,7 +17,10 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="labkit: %(message)s", level=logging.WARNING)
+    # What becomes of a notebook is told once, in its outcome, and not by Dask's log as well.
+    handler = logging.StreamHandler()
+    handler.addFilter(logging.Filter("labkit"))
+    logging.basicConfig(format="labkit: %(message)s", level=logging.WARNING, handlers=[handler])
     try:
         return options.command(options)
     except KeyboardInterrupt as stopped:

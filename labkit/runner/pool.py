@@ -92,18 +92,28 @@ def _pool(jobs: int, cluster: str | None) -> Iterator[_Pool]:
         with Client(cluster, timeout="20s", set_as_default=False) as client:
             # A worker that goes away takes nothing with it: its notebooks are sent to another.
             executor = client.get_executor(pure=False, retries=2)
-            # Twice as many as there are threads, so that none of them waits for the next notebook.
-            slots = lambda: 2 * max(1, sum(client.nthreads().values()))  # noqa: E731
-            # What waits is cancelled; a worker finishes the notebook it is at, and nobody takes the result.
-            stop = lambda: executor.shutdown(wait=False)  # noqa: E731
+
+            def stop():  # what waits is cancelled; a worker finishes the notebook it is at, for nobody
+                if client.status == "running":
+                    executor.shutdown(wait=False)
+
             try:
-                yield _Pool(executor, slots, stop)
+                yield _Pool(executor, lambda: _cluster_slots(client), stop)
             finally:
                 stop()
         return
     executor = ThreadPoolExecutor(jobs, thread_name_prefix="labkit-run")
     yield _Pool(executor, lambda: jobs, lambda: _stop(executor))
     executor.shutdown()
+
+
+def _cluster_slots(client) -> int:
+    """Twice as many as there are threads, so that none of them waits for the next notebook."""
+    if client.status == "closed":
+        raise ConnectionError("the cluster went away")
+    if client.status != "running":  # it is trying to reach the scheduler again
+        return 0
+    return 2 * max(1, sum(client.nthreads().values()))
 
 
 def _stop(executor: ThreadPoolExecutor) -> None:
@@ -172,7 +182,12 @@ class _Run:
 
     def _start(self) -> Iterator[Outcome]:
         """Start as many as there is room for, and give the outcomes that need no execution any more."""
-        room = self.pool.slots() - len(self.running) if self.waiting else 0
+        try:
+            room = self.pool.slots() - len(self.running) if self.waiting else 0
+        except OSError as error:
+            failed, self.waiting = self.waiting, []
+            yield from (Outcome(request, "failed", None, reason=str(error)) for request in failed)
+            return
         for request in list(self.waiting) if room > 0 else ():
             lock = outcome = None
             try:
@@ -196,7 +211,8 @@ class _Run:
             if room == 0:
                 return
         if self.waiting and not self.running:
-            self._tell()
+            if room > 0:
+                self._tell()
             time.sleep(0.2)
 
     def _tell(self) -> None:

@@ -292,11 +292,11 @@ def corrupt(book: Book) -> Fault:
 def worker_killed(book: Book) -> Fault:
     """Forty runs on a Dask cluster of a scheduler and two workers, one of which is killed midway."""
     book.notebook("a", RECORD, seconds=0.2)
-    with cluster(book) as (address, workers):
+    with cluster(book) as (address, (_, worker, _)):
         sweep = ("sweep", "a", "-p", "size", "1:41", "--cluster", address, "--out", str(book.root / "sweep"))
         process = book.start(*sweep)
         until(lambda: len(book.results()) >= 10)
-        workers[0].kill()
+        worker.kill()
         started, before = time.monotonic(), book.results()
         stamps = {run: path.stat().st_mtime_ns for run, path in before.items()}
         said, complained = process.communicate(timeout=150)
@@ -312,7 +312,10 @@ def worker_killed(book: Book) -> Fault:
 
 @contextlib.contextmanager
 def cluster(book: Book) -> Iterator[tuple[str, list[subprocess.Popen]]]:
-    """A Dask scheduler and two workers, processes of their own on free ports that only this machine sees."""
+    """A Dask scheduler and two workers, processes of their own on free ports that only this machine sees.
+
+    Gives the scheduler's address and the three processes.
+    """
     file = book.temporary / "scheduler.json"
     shared = {"cwd": book.temporary, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     shared["env"] = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(book.temporary)}
@@ -326,9 +329,8 @@ def cluster(book: Book) -> Iterator[tuple[str, list[subprocess.Popen]]]:
         until(file.exists)
         worker = ("worker", "--no-nanny", "--nthreads", "2", "--local-directory", str(book.temporary))
         processes += [start(*worker) for _ in range(2)]
-        yield json.loads(file.read_text())["address"], processes[1:]
+        yield json.loads(file.read_text())["address"], processes
     finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            process.wait(30)
+        for process in processes:  # asked politely, a worker without its scheduler may stay for minutes
+            process.kill()
+            process.wait()

@@ -150,3 +150,19 @@ def test_only_what_nobody_uses_is_cleared(tmp_path, monkeypatch):
             folder.with_suffix(".lock").name,
         }
     assert not folder.exists()
+
+
+def test_the_scheduler_goes_away(book):
+    """What had finished is kept, and the rest says why it was not done."""
+    book.notebook("a", gated=True)
+    book.notebook("b")
+    with faults.cluster(book) as (address, (scheduler, *_)):
+        process = book.start("run", "--cluster", address)
+        until(lambda: "a 3" in book.noted("start") and len(book.results()) == 1)
+        scheduler.kill()
+        said, complained = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in complained
+    assert "failed   start/a [book]  0 s  the cluster went away" in said
+    assert set(book.results()) == {"b 3"}
+    book.gate.touch()
+    assert "1 executed, 1 valid already" in book.run("run")[1]
