@@ -10,6 +10,12 @@
 ['ok']
 
 A result is an executed notebook. Its ``metadata.labkit`` records what it depended on (`labkit.runner.keys`).
+
+The values of a sweep are one table, and any of them a picture:
+
+>>> wanted = runner.plan(root, "augment/images/resizemix", {"object_size": [0.2, 0.5]})  # doctest: +SKIP
+>>> frame = runner.table(runner.run(root, wanted))                     # doctest: +SKIP
+>>> runner.plot(frame, "difference", over="object_size")               # doctest: +SKIP
 """
 
 from labkit.runner.keys import stale

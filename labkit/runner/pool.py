@@ -65,7 +65,11 @@ def run(
     locks.clear(root)
     pending = []
     for request in dict.fromkeys(requests):
-        found = None if fresh else results.find(root, request)
+        try:
+            found = None if fresh else results.find(root, request)
+        except OSError as error:  # no room to write today's text into a valid result
+            yield Outcome(request, "failed", None, reason=_told(error))
+            continue
         if found:
             yield Outcome(request, "valid", found)
         else:

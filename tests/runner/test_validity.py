@@ -346,6 +346,20 @@ def test_a_full_disk_is_a_failure_of_that_notebook(checkout, monkeypatch):
     assert "No space left" in outcome.reason
 
 
+def test_no_room_to_refresh_a_valid_result(checkout, kept, monkeypatch):
+    """It is told, and the others go on."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "somewhere")
+
+    edit_cell(checkout, 0, "# Another title")
+    monkeypatch.setattr("labkit.runner.notebooks.write", full)
+    wanted = [runner.request(checkout.root, NAME, {"profile": profile}) for profile in ("book", "judge")]
+    found = list(runner.run(checkout.root, wanted))
+    assert [outcome.word for outcome in found] == ["failed", "failed"]
+    assert found[0].reason == "No space left on device, so the result could not be kept: somewhere"
+
+
 def test_writing_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
     file = tmp_path / "a.ipynb"
     file.write_text("old")
