@@ -25,6 +25,7 @@ COLUMNS = {
     "what": "What was done",
     "runs": "Runs asked for",
     "before": "Finished before it",
+    "cut": "Executions it cut short",
     "executed": "Executed after it",
     "seconds": "Seconds until all were there",
     "lost": "Finished results lost",

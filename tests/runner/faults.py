@@ -39,13 +39,14 @@ note("end")
 class Fault(NamedTuple):
     """What happened, in figures.
 
-    runs: results asked for.  before: those there were when the fault struck.  executed: notebooks executed
-    by the run after it.  lost: results that were there and are no more.  twice: those executed again all the
-    same.  seconds: from the start of the run after it until all is there.
+    runs: results asked for.  before: those there were when the fault struck.  cut: executions that it cut
+    short or made void.  executed: those started after it.  lost: results that were there and are no more.
+    twice: those executed again all the same.  seconds: from the run after it on until all is there.
     """
 
     runs: int
     before: int
+    cut: int
     executed: int
     lost: int
     twice: int
@@ -118,7 +119,8 @@ class Book:
         lost = [run for run in before if run not in now]
         twice = [run for run in stamps if run in executed or now[run].stat().st_mtime_ns != stamps[run]]
         assert len(now) == runs, f"of {runs} results there are {sorted(now)}"
-        return Fault(runs, len(before), executed.total(), len(lost), len(twice), round(seconds, 1))
+        cut = started.total() - len(before)
+        return Fault(runs, len(before), cut, executed.total(), len(lost), len(twice), round(seconds, 1))
 
 
 def alive(pid: int) -> bool:
@@ -231,7 +233,7 @@ def at_once(book: Book) -> Fault:
     executed = book.noted("start")
     assert all(text.startswith("ok") and "4 results: " in text for text in said), "each did a part"
     assert len(book.results()) == 4
-    return Fault(4, 0, executed.total(), 0, executed.total() - len(executed), round(seconds, 1))
+    return Fault(4, 0, 0, executed.total(), 0, executed.total() - len(executed), round(seconds, 1))
 
 
 def dying(book: Book) -> Fault:
@@ -297,7 +299,7 @@ def worker_killed(book: Book) -> Fault:
         process = book.start(*sweep)
         until(lambda: len(book.results()) >= 10)
         worker.kill()
-        started, before = time.monotonic(), book.results()
+        started, at_work, before = time.monotonic(), book.noted("start"), book.results()
         stamps = {run: path.stat().st_mtime_ns for run, path in before.items()}
         said, complained = process.communicate(timeout=150)
         seconds = time.monotonic() - started
@@ -307,7 +309,9 @@ def worker_killed(book: Book) -> Fault:
     twice = sum(now[run].stat().st_mtime_ns != stamp for run, stamp in stamps.items())
     lost = len(set(before) - set(now))
     assert len(now) == 40
-    return Fault(40, len(before), 40 - len(before), lost, twice, round(seconds, 1))
+    every = book.noted("start")
+    executed, cut = (every - at_work).total(), every.total() - 40
+    return Fault(40, len(before), cut, executed, lost, twice, round(seconds, 1))
 
 
 @contextlib.contextmanager
