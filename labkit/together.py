@@ -5,9 +5,10 @@ the networks are stacked, and forward and backward run once for all of them (``t
 of their losses has, for each network, the gradient of its own. Batches, augmentation, schedule and optimizer
 are, network by network, those of :func:`labkit.training.fit`.
 
-On one core it pays where a step is all overhead: about 2 times as fast for ten or twenty perceptrons on
-8x8 digits, 1.5 to 1.9 times for the network of :func:`labkit.models.cnn` on 8x8 digits in batches of 32.
-From 12x12 in batches of 64 on it is *slower* than one by one, because convolutions stacked this way are.
+On one core it pays where a step is all overhead. Measured in batches of 32 on 8x8 digits: 1.4, 1.6 and 2.0
+times as fast for 5, 10 and 20 perceptrons (:func:`labkit.models.mlp`), 1.5, 1.6 and 1.7 times for as many
+:func:`labkit.models.cnn`; in batches of 64 the latter gain 1.1 to 1.2 times. From 12x12 in batches of 64 on
+it is *slower* than one by one, because stacked convolutions are (``scripts/measure_together.py``).
 """
 
 from collections.abc import Callable, Sequence

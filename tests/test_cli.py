@@ -148,7 +148,7 @@ def test_run_and_sweep(book, capsys):
     assert set(frame["profile"]) == {"smoke"} and len(pandas.read_csv("s.csv")) == 4
 
     again = ("sweep", "resizemix", "-p", "size", "1,2", "--profile", "smoke", "--out", "s", "--plot")
-    status, said, _ = run(capsys, *again, "difference", "--over", "size")
+    status, said, _ = run(capsys, *again, "difference")
     assert status == 0 and "2 results: 2 valid already" in said
     assert "plot: s-difference-over-size.png" in said and (book.root / "s-difference-over-size.svg").exists()
     status, said, error = run(capsys, *again, "acuracy")

@@ -150,9 +150,8 @@ def _commit(root: Path, outcomes: list) -> None:
 
 
 def sweep(options) -> int:
-    from labkit import runner
     from labkit.papers.order import nearest
-    from labkit.runner import notebooks, requests
+    from labkit.runner import notebooks, plots, requests
     from labkit.runner import sweep as sweeps
 
     root = _root(options)
@@ -176,9 +175,10 @@ def sweep(options) -> int:
         print(f"{len(frame)} rows: {file}")
     if options.plot or options.over:
         value = options.plot or "value"
-        name = "-".join(re.findall(r"\w+", f"{value} over {options.over or ''}"))
         with _checking():
-            for file in runner.save_plot(frame, value, options.over, stem.with_name(f"{stem.name}-{name}")):
+            over = options.over or plots.select(frame, value, None)[1]
+            name = "-".join(re.findall(r"\w+", f"{value} over {over}"))
+            for file in plots.save_plot(frame, value, over, stem.with_name(f"{stem.name}-{name}")):
                 print(f"plot: {file}")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
