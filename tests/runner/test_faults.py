@@ -61,7 +61,7 @@ def test_a_full_disk(book):
         with faults.small_disk(book.root / ".labkit") as enlarge:
             found = faults.full(book, lambda: None, enlarge)
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"this machine lets nobody mount: {(error.stderr or b"").decode().strip()}")
+        pytest.skip(f"this machine lets nobody mount: {(error.stderr or b'').decode().strip()}")
     assert (found.before, found.executed, found.lost, found.twice) == (2, 1, 0, 0)
 
 
