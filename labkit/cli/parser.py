@@ -35,7 +35,8 @@ examples:
   labkit run --cluster tcp://10.0.0.5:8786
 
 Results are kept in .labkit/results; interrupted, the same command takes up where it stopped. A notebook
-that fails keeps its outputs so far, the others go on, and the exit status is 1."""
+that fails or is interrupted keeps its outputs so far, the others go on, and the exit status is 1. Commands
+that run at the same time share the work: no notebook is executed by two of them."""
 
 _SWEEP = """\
 examples:

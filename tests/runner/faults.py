@@ -206,10 +206,15 @@ def full(book: Book, limit: Callable, lift: Callable, **settings) -> Fault:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Callable]:
-    """A file system of 512 kB at a folder; gives the function that makes it larger."""
+    """A file system of 512 kB at a folder; gives the function that makes it larger.
+
+    Raises PermissionError where this machine lets nobody mount one.
+    """
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True, capture_output=True)
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode:
+        raise PermissionError(mounted.stderr.strip())
     try:
         yield lambda: subprocess.run(["mount", "-o", "remount,size=8m", str(folder)], check=True)
     finally:
