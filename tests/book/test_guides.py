@@ -1,10 +1,10 @@
-"""*Paths* and *Choose*: what they say of papers that are written, and of those that are not."""
+"""*Paths*, *Choose* and *Performance*: what they say, and what they say of papers that are not written."""
 
 import json
 from types import SimpleNamespace
 
 import pytest
-from sitegen import guides
+from sitegen import guides, performance
 
 from labkit.papers import CHAPTERS, DOORS, PARTS, Chapter, Door, Part, Week
 
@@ -104,3 +104,25 @@ def test_the_head_line_gives_minutes_and_seconds(tmp_path):
     file.write_text(json.dumps({"cells": [{"source": ["# A"]}]}))
     with pytest.raises(ValueError, match=r"a\.ipynb: no head line"):
         guides.times(file)
+
+
+def test_the_fastest_library_is_bold_and_a_missing_one_is_a_dash():
+    row = {"operation": "rotate", "images": 8, "side": 32}
+    rows = [
+        row | {"library": "labkit", "milliseconds": 2.0},
+        row | {"library": "kornia", "milliseconds": 10.0},
+    ]
+    made = performance.speed_table([row | {"side": 224, "library": "labkit", "milliseconds": 0.5}, *rows])
+    assert made.splitlines()[2:] == [
+        "| rotate | 8 of 32x32 | **2** | 10 | – |",
+        "| rotate | 8 of 224x224 | **0.5** | – | – |",
+    ]
+
+
+def test_executed_notebooks_become_rows(tmp_path):
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps({"metadata": {"labkit": {"profile": "judge", "seconds": 99.6}}}))
+    other = tmp_path / "b.ipynb"
+    other.write_text(json.dumps({"metadata": {}}))
+    made = performance.notebook_table({"start/a": file, "start/b": other})
+    assert "| [start/a](../notebooks/start/a.ipynb) | judge | 100 |" in made and "start/b" not in made
