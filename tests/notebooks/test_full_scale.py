@@ -39,6 +39,6 @@ def test_on_cifar10(name):
     exec(full_scale(name)[0], space)
     accuracies = space["cifar10"](0, epochs=1, size=512, widen=1)
     headline = claims.claim(name.rpartition("/")[2])
-    assert set(accuracies) == set(headline.variants)
+    assert set(accuracies) >= set(headline.variants)
     assert all(0 <= value <= 100 for value in accuracies.values())
     assert len(set(accuracies.values())) > 1
