@@ -22,13 +22,13 @@ from labkit.runner import notebooks, results
 from tests.runner.conftest import RECORD, Checkout
 
 LABKIT = [sys.executable, "-c", "import sys; from labkit.cli import main; sys.exit(main())"]
-# Says that it runs, shows something, waits at the gate if it has one, and says that it came to its end.
+# Shows something, says that it runs, waits at the gate if it has one, and says that it came to its end.
 BODY = """import os, time
 def note(word):
     with open({log!r}, "a") as file:
         file.write(f"{{word}} {name} {{size}} {{os.getpid()}}\\n")
-note("start")
 print("halfway")
+note("start")
 while {gated} and not os.path.exists({gate!r}):
     time.sleep(0.02)
 time.sleep({seconds})
