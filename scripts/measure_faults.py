@@ -15,17 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.runner import faults  # noqa: E402
-from tests.runner.faults import Book, Fault  # noqa: E402
-
 OUT = ROOT / "book" / "performance" / "faults.json"
 COLUMNS = {
     "what": "What was done",
     "runs": "Runs asked for",
     "before": "Finished before it",
-    "cut": "Executions it cut short",
+    "cut": "Executions cut short or made void",
     "executed": "Executed after it",
     "seconds": "Seconds until all were there",
     "lost": "Finished results lost",
@@ -33,28 +28,27 @@ COLUMNS = {
 }
 
 
-def full_disk(book: Book) -> Fault:
-    with faults.small_disk(book.root / ".labkit") as enlarge:
-        return faults.full(book, lambda: None, enlarge)
-
-
+# Name -> what it is, and the function of tests/runner/faults.py that does it.
 FAULTS = {
-    "killed": ("The command killed (kill -9) with two notebooks at work", faults.killed),
-    "interrupted": ("Ctrl-C with two notebooks at work", faults.interrupted),
-    "full disk": ("No space left for one of the results, then space again", full_disk),
-    "two at once": ("Two commands for the same notebooks, started together", faults.at_once),
-    "kernel died": ("Two kernels that end in a cell, then mended", faults.dying),
-    "corrupt": ("Five of six kept results cut, emptied or edited by hand", faults.corrupt),
-    "worker killed": ("One of two Dask workers killed (kill -9) in a sweep", faults.worker_killed),
+    "killed": ("The command killed (kill -9) with two notebooks at work", "killed"),
+    "interrupted": ("Ctrl-C with two notebooks at work", "interrupted"),
+    "full disk": ("No space left for one of the results, then space again", "full_disk"),
+    "two at once": ("Two commands for the same notebooks, started together", "at_once"),
+    "kernel died": ("Two kernels that end in a cell, then mended", "dying"),
+    "corrupt": ("Five of six kept results cut, emptied or edited by hand", "corrupt"),
+    "worker killed": ("One of two Dask workers killed (kill -9) in a sweep", "worker_killed"),
 }
 
 
 def measure() -> list[dict]:
     """One row for each fault."""
+    sys.path.insert(0, str(ROOT))
+    from tests.runner import faults
+
     rows = []
     for name, (what, function) in FAULTS.items():
         with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-            found = function(Book(Path(folder)))
+            found = getattr(faults, function)(faults.Book(Path(folder)))
         rows.append({"fault": name, "what": what} | found._asdict())
         print(f"{name}: {found}", flush=True)
     return rows

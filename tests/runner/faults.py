@@ -189,12 +189,17 @@ def interrupted(book: Book, number: int = signal.SIGINT) -> Fault:
     return book.after(before, 5, "run")
 
 
-def full(book: Book, limit: Callable, lift: Callable, **settings) -> Fault:
+def full_disk(book: Book) -> Fault:
+    """A file system that is full for one of three results; takes root."""
+    with small_disk(book.root / ".labkit") as enlarge:
+        return full(book, enlarge)
+
+
+def full(book: Book, lift: Callable = lambda: None, **settings) -> Fault:
     """A result that finds no room, between others that do; then again with room."""
     book.notebook("a")
     book.notebook("b", "import random\nprint(''.join(random.choices('abcdefgh', k=1_000_000)))")
     book.notebook("c")
-    limit()
     status, said, complained, _ = book.run("run", "--jobs", "1", **settings)
     before = book.results()
     assert status == 1 and "Traceback" not in complained

@@ -58,15 +58,14 @@ def test_a_full_disk(book):
     if os.getuid() != 0:
         pytest.skip("a file system of its own takes root; test_a_limit_on_files tests the same without")
     try:
-        with faults.small_disk(book.root / ".labkit") as enlarge:
-            found = faults.full(book, lambda: None, enlarge)
+        found = faults.full_disk(book)
     except PermissionError as error:
         pytest.skip(f"this machine lets nobody mount a file system: {error}")
     assert (found.before, found.executed, found.lost, found.twice) == (2, 1, 0, 0)
 
 
 def test_a_limit_on_files(book):
-    found = faults.full(book, lambda: None, lambda: None, preexec_fn=faults.small_files)
+    found = faults.full(book, preexec_fn=faults.small_files)
     assert (found.before, found.executed, found.lost, found.twice) == (2, 1, 0, 0)
 
 
