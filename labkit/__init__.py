@@ -26,6 +26,7 @@ _LAZY = {
     "seeding": "labkit.seeding",
     "setup": "labkit.notebook:setup",
     "show": "labkit.show",
+    "together": "labkit.together",
     "training": "labkit.training",
 }
 

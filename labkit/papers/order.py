@@ -27,7 +27,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Door:
-    """A situation a reader is in: its words, and the chapters, such as ``"augment/images"``, that treat it."""
+    """A reader's situation: its words, and the chapters, such as ``"augment/images"``, that treat it."""
 
     id: str
     title: str

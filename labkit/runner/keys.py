@@ -176,14 +176,14 @@ def _changed(what: str, recorded: str, current: str | None) -> list[str]:
 
 @lru_cache
 def fingerprint(name: str) -> str | None:
-    """The hash of a data set's content today; None for one that can't be had here (your own, the hub's)."""
+    """The hash of a data set's content today, a folder of your own included; None where it is not here."""
     from labkit import data
 
-    if name not in data.names():
+    if name not in data.names() and not (Path(name).is_absolute() and Path(name).exists()):
         return None
     try:
         return data.fingerprint(name)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -5,6 +5,7 @@ import logging
 import random
 
 import pytest
+from PIL import Image
 
 from labkit import runner
 from labkit.runner import keys, notebooks, results
@@ -143,6 +144,19 @@ def test_data(checkout, kept, monkeypatch):
     """The letters are hashed anew; a name that can't be had here counts as recorded."""
     monkeypatch.setattr(keys, "fingerprint", {"letters": "another", "my own": None}.get)
     assert runner.valid(kept) == (False, "data set letters changed")
+
+
+def test_a_folder_of_ones_own_is_hashed_anew(tmp_path):
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), len(name)).save(file)
+    fingerprint = keys.fingerprint.__wrapped__
+    before = fingerprint(str(tmp_path))
+    assert before and fingerprint(str(tmp_path)) == before
+    Image.new("L", (8, 8), 99).save(tmp_path / "cat" / "1.png")
+    assert fingerprint(str(tmp_path)) not in (before, None)
+    assert fingerprint(str(tmp_path / "gone")) is None
 
 
 def test_the_records_own_integrity(checkout, kept):
