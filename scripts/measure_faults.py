@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "performance" / "faults.json"
 COLUMNS = {
     "what": "What was done",
-    "runs": "Runs asked for",
-    "before": "Finished before it",
-    "cut": "Executions cut short or made void",
-    "executed": "Executed after it",
-    "seconds": "Seconds until all were there",
-    "lost": "Finished results lost",
-    "twice": "Finished results executed again",
+    "runs": "Asked for",
+    "before": "Done before",
+    "cut": "Cut short or void",
+    "executed": "Done after",
+    "seconds": "Seconds",
+    "lost": "Lost",
+    "twice": "Twice",
 }
 
 

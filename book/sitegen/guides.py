@@ -82,6 +82,11 @@ def choose_page(doors: dict, chapters: dict, papers: dict, notebooks: set[str], 
                 told = True
                 lines += [f"**{heading}**", ""]
                 lines += [entry for paper in chosen for entry in _entry(paper, why(paper), notebooks, rows)]
+        against = [p for p in papers.values() if door.id in p.avoid_when and not is_planned(rows[p.id])]
+        if against:
+            told = True
+            lines += ["**Don't**", ""]
+            lines += [*(_reason(paper, paper.avoid_when[door.id], notebooks) for paper in against), ""]
         if not told:
             lines += [f"{PLANNED} No paper that opens this door has been judged yet.", ""]
         lines += [_planned(door, chapters, rows), ""]
@@ -95,22 +100,22 @@ def _advice(door: str, papers, rows: dict) -> list[tuple]:
     return [
         ("Try first", [p for p in use if door in p.try_first], lambda p: p.use_when[door]),
         ("Then", [p for p in use if door not in p.try_first], lambda p: p.use_when[door]),
-        ("Don't", [p for p in written if door in p.avoid_when], lambda p: p.avoid_when[door]),
     ]
 
 
 def _entry(paper, why: str, notebooks: set[str], rows: dict) -> list[str]:
-    name = paper.title.split(":")[0]
-    title = (
-        f"[{plain(name)}](../notebooks/{paper.notebook}.ipynb)"
-        if paper.notebook in notebooks
-        else plain(name)
-    )
-    lines = [f"- {title}: {plain(why)}"]
+    lines = [_reason(paper, why, notebooks)]
     if paper.cost:
         lines.append(f"  <br>*Cost:* {plain(paper.cost)}")
     lines.append(f"  <br>*Evidence:* {status_chip(paper, rows)} {_evidence(rows[paper.id])}")
     return [*lines, ""]
+
+
+def _reason(paper, why: str, notebooks: set[str]) -> str:
+    """The paper, by its short title and its id, and one sentence."""
+    name = plain(paper.title.split(":")[0])
+    title = f"[{name}](../notebooks/{paper.notebook}.ipynb)" if paper.notebook in notebooks else name
+    return f"- {title} ({paper.id}): {plain(why)}"
 
 
 def _evidence(rows: list[dict]) -> str:

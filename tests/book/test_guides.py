@@ -49,7 +49,7 @@ def choose(papers=None, rows=ROWS, notebooks=frozenset({"augment/images/a"})):
 def test_a_judged_paper_speaks_with_its_evidence():
     made = choose()
     assert "**Try first**" in made and "**Then**" not in made and "**Don't**" not in made
-    assert r"[A](../notebooks/augment/images/a.ipynb): It is \$cheap\$." in made
+    assert r"[A](../notebooks/augment/images/a.ipynb) (a): It is \$cheap\$." in made
     assert "1 ms." in made and "negligible" in made
     assert "A beats B. Measured: −0.5 points [−1.25, +0.25], bundled real data." in made
     assert (
