@@ -13,6 +13,7 @@ LIGHT = 300_000  # bytes of a page without its images
 FOREIGN = re.compile(r"(?:https?:)?//")
 # Where links of the site lead that are not to a paper or its code.
 ELSEWHERE = {"github.com", "colab.research.google.com", "arxiv.org", "doi.org"}
+ELSEWHERE |= {"inria.github.io"}  # scikit-learn's course, the source of a fact about a data set
 
 
 def test_the_site_was_built_without_a_warning(site):
