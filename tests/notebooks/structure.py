@@ -217,6 +217,18 @@ def reading(notebook: Notebook) -> Iterator[str]:
         yield f"the cell of Read is tagged {tags}, the headline's record says {wanted!r}"
 
 
+def told(notebook: Notebook) -> Iterator[str]:
+    """Prose about other papers' verdicts is tagged `says:<paper>:<verdict>`, and the records say the same."""
+    tags = {tag for cell in notebook.cells("markdown") for tag in notebooks.tags(cell)}
+    said = dict(tag.split(":")[1:] for tag in tags if tag.startswith("says:"))
+    chapter = next((c for c in papers.CHAPTERS.values() if c.papers and c.notebook == notebook.name), None)
+    for name in chapter.papers if chapter else said:
+        record = claims.committed(name)
+        verdict = record["verdict"] if record else "not judged"
+        if said.get(name) != verdict.replace(" ", "-"):
+            yield f"it says {said.get(name)!r} of {name}, the record says {verdict!r}"
+
+
 def registered(notebook: Notebook) -> Iterator[str]:
     """Claims that the code names are registered, those of the paper have a record, and each record holds."""
     records = ledger.collect(notebook.path)
@@ -268,4 +280,4 @@ def valid(notebook: Notebook) -> Iterator[str]:
 
 
 CHECKS = [setup_cells, beats, head_line, cell_ids, size, executed, machine_paths, plain_markdown, alt_texts]
-CHECKS += [reading, registered, compared, valid]
+CHECKS += [reading, told, registered, compared, valid]

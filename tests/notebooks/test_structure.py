@@ -171,6 +171,7 @@ WRONG = [
     (structure.alt_texts, html('<img src="x"><img alt="" src="y">'), "2 pictures without alt text"),
     (structure.alt_texts, html("<svg></svg>"), "1 pictures without alt text"),
     (structure.alt_texts, prose("![](a.png)"), "in the prose"),
+    (structure.told, retag("## Use", "says:resizemix:unheard-of"), "'unheard-of' of resizemix, the record"),
     (structure.reading, retag("## Read"), "the headline's record says 'reads:supported'"),
     (structure.reading, retag("## Read", "reads:reversed"), "'reads:supported'"),
     (structure.reading, lambda content: find(content, "labkit.claim").update(outputs=[]), "no-record"),
