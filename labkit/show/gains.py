@@ -85,11 +85,23 @@ def gain(
                 zorder=5,
             )
         if named or len(xs) <= 7:
-            axes.set_xticks(places, [x if isinstance(x, str) else f"{x:g}" for x in xs])
+            texts = [x if isinstance(x, str) else f"{x:g}" for x in xs]
+            axes.set_xticks(places, texts if named else _apart(places, texts))
         axes.set_xlabel(knob)
         label = f"gain in {metric}" + (f" ({unit})" if unit else "")
         axes.set_ylabel("\n".join(wrap(label, 28)))  # a longer line is taller than the axes
         if control is not None:
-            columns = 2 if len("".join(labels)) <= 46 else 1
+            columns = 2 if len("".join(labels)) <= 38 else 1  # what fits beside a y label of two lines
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.1)
     return figure
+
+
+def _apart(places, texts: list[str]) -> list[str]:
+    """The texts of the ticks, blank where one would run into the one before it. places: rising numbers."""
+    shown, end = [], float("-inf")
+    for place, text in zip(places, texts, strict=True):
+        width = 0.025 * len(text) * (places[-1] - places[0])  # a digit takes a fortieth of the axis
+        fits = place - width / 2 >= end
+        shown.append(text if fits else "")
+        end = place + width / 2 + width / len(text) if fits else end
+    return shown

@@ -199,6 +199,14 @@ def test_the_legend_of_two_curves_fits(name):
     assert_readable(show.gain([0.1, 0.2, 0.5], knob="size", control=control, labels=labels, **GAIN))
 
 
+def test_values_of_a_knob_that_lie_together_are_not_written_over_each_other():
+    curve = [[1.0] * 5, [0.0] * 5, [2.0] * 5]
+    figure = show.gain([20, 30, 50, 100, 400], *curve, knob="images", margin=1)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["20", "", "50", "100", "400"]
+    apart = show.gain([0, 5, 10, 20, 30], *curve, knob="m", margin=1)
+    assert [tick.get_text() for tick in apart.axes[0].get_xticklabels()] == ["0", "5", "10", "20", "30"]
+
+
 def test_a_knob_may_be_named_values_and_one_value():
     figure = show.gain(["flat", "striped", "sketch"], knob="style", **GAIN)
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["flat", "striped", "sketch"]
