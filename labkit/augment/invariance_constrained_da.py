@@ -38,10 +38,10 @@ __all__ += ["metropolis_hastings", "trivial_augment"]
 _WIDE_ENDS = {"rotate": 135.0, "posterize": 2.0}
 _WIDE_ENDS |= dict.fromkeys(["shear_x", "shear_y"], 0.99) | dict.fromkeys(["translate_x", "translate_y"], 1.0)
 _WIDE_ENDS |= dict.fromkeys(["color", "contrast", "brightness", "sharpness"], 1.99)
+#: The paper's "wide" space, fourteen operations, with turns of up to 135 degrees and moves of a side.
 WIDE: dict[str, Operation] = {
     name: each._replace(end=_WIDE_ENDS.get(name, each.end)) for name, each in OPERATIONS.items()
 }
-"""The paper's "wide" space: the fourteen operations, with turns of up to 135 degrees and moves of a side."""
 
 Propose = Callable[..., tuple[Tensor, Tensor]]
 
