@@ -97,9 +97,11 @@ def _advice(door: str, papers, rows: dict) -> list[tuple]:
     """(heading, papers, why) in the order in which one would read them; only papers that are written."""
     written = [paper for paper in papers if not is_planned(rows[paper.id])]
     use = [paper for paper in written if door in paper.use_when]
+    first = [paper for paper in use if door in paper.try_first]
+    others = [paper for paper in use if door not in paper.try_first]
     return [
-        ("Try first", [p for p in use if door in p.try_first], lambda p: p.use_when[door]),
-        ("Then", [p for p in use if door not in p.try_first], lambda p: p.use_when[door]),
+        ("Try first", first, lambda p: p.use_when[door]),
+        ("Then" if first else "Consider", others, lambda p: p.use_when[door]),
     ]
 
 

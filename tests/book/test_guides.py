@@ -67,7 +67,7 @@ def test_a_planned_paper_says_nothing_yet():
 def test_what_to_avoid_comes_last():
     both = paper("a", use_when={"few": "Yes."}, avoid_when={"few": "No."})
     made = choose({"a": both, "b": PAPERS["b"]})
-    assert made.index("**Then**") < made.index("Yes.") < made.index("**Don't**") < made.index("No.")
+    assert made.index("**Consider**") < made.index("Yes.") < made.index("**Don't**") < made.index("No.")
 
 
 def test_a_registered_claim_that_was_not_judged_says_so():
