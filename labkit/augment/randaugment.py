@@ -5,7 +5,7 @@ own to say it. RandAugment draws ``n`` operations uniformly from a fixed list, a
 all of them the same magnitude ``m``:
 
 .. math:: \tilde x = o_{k_n}(\cdots o_{k_1}(x;\ m) \cdots;\ m), \qquad
-          k_1, \dots, k_n \sim \mathrm{Uniform}\{1, \dots, K\}\ \text{independently}
+          k_i \sim \mathrm{Uniform}\{1, \dots, K\}
 
 What is left of the search are two numbers, few enough to try all pairs on held-out images
 (:func:`grid_search`).

@@ -182,7 +182,10 @@ def move():
 
 def move_picture(figure):
     """Move an explorable picture by keyboard and by mouse, and check that picture and value follow."""
-    knob, image, shown = (figure.locator(what).first for what in ("input", "img", "output"))
+    knobs = figure.locator("input").all()
+    steps = [int(knob.get_attribute("max")) for knob in knobs]
+    place = steps.index(max(steps))  # the one with most values: a knob of two shows no third
+    knob, shown, image = knobs[place], figure.locator("output").nth(place), figure.locator("img").first
     states = [(image.get_attribute("src"), shown.inner_text())]
     knob.focus()
     knob.press("ArrowRight")
