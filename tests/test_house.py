@@ -26,9 +26,10 @@ FILES = tree()
 READABLE = [path for path in FILES if path.suffix in TEXT and path != Path(__file__)]
 PYTHON = [path for path in FILES if path.suffix == ".py"]
 
+NAME = "labkit"  # apart, so that no line below reads as a command that installs it
 PATTERNS = {
     # On the package index that name belongs to somebody else: ours is labkit-book.
-    "installs a foreign package": r"pip3? install [^\n]*?(?<![\w./@-])labkit(?![-\w./])",
+    "installs a foreign package": rf"pip3? install [^\n]*?(?<![\w./@-]){NAME}(?![-\w./])",
     "a path of a machine": r"(?<![\w.:/-])/(?:work|root|home/\w+|Users/\w+|tmp/\w+)/",
     "the host of a package registry": (
         r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|anaconda\.(?:org|com)|npmjs\.(?:org|com)"
@@ -59,14 +60,14 @@ def test_no_file_contains(what):
 @pytest.mark.parametrize(
     ("what", "line", "found"),
     [
-        ("installs a foreign package", "%pip install -q labkit", True),
-        ("installs a foreign package", "pip install -U 'torch' labkit", True),
+        ("installs a foreign package", f"%pip install -q {NAME}", True),
+        ("installs a foreign package", f"pip install -U 'torch' {NAME}", True),
         (
             "installs a foreign package",
-            '%pip install -q "labkit-book @ git+https://example.org/labkit@1"',
+            f'%pip install -q "{NAME}-book @ git+https://example.org/{NAME}@1"',
             False,
         ),
-        ("installs a foreign package", "pip install -e .  # brings labkit.cli", False),
+        ("installs a foreign package", f"pip install -e .  # brings {NAME}.cli", False),
         ("a path of a machine", 'open("/home/ada/data.csv")', True),
         ("a path of a machine", "https://example.org/home/ada/", False),
     ],
