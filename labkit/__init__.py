@@ -21,6 +21,8 @@ _LAZY = {
     "compare": "labkit.comparison:compare",
     "data": "labkit.data",
     "gain_over": "labkit.comparison:gain_over",
+    "language": "labkit.language",
+    "llm": "labkit.llm",
     "models": "labkit.models",
     "papers": "labkit.papers",
     "seeding": "labkit.seeding",
@@ -28,6 +30,7 @@ _LAZY = {
     "show": "labkit.show",
     "together": "labkit.together",
     "training": "labkit.training",
+    "weights": "labkit.weights",
 }
 
 __all__ = ["__version__", *sorted(_LAZY)]

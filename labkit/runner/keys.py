@@ -176,9 +176,12 @@ def _changed(what: str, recorded: str, current: str | None) -> list[str]:
 
 @lru_cache
 def fingerprint(name: str) -> str | None:
-    """The hash of a data set's content today, a folder of your own included; None where it is not here."""
-    from labkit import data
+    """The hash of data or of shipped weights today, your own folders included; None where they are not here."""
+    from labkit import data, weights
 
+    kind, _, which = name.partition("/")
+    if kind == "weights":
+        return weights.fingerprint(which) if which in weights.names() else None
     if name not in data.names() and not (Path(name).is_absolute() and Path(name).exists()):
         return None
     try:
