@@ -1,7 +1,7 @@
 """Data cards: where data come from, what is in them (computed), what they are good for."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,17 +11,33 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from torch import Tensor
 
-__all__ = ["Card", "Composition", "compose"]
+__all__ = ["Card", "Composition", "Texts", "compose"]
+
+
+class Texts(NamedTuple):
+    """Figures of a text column, over the training examples; words are what white space separates.
+
+    different: texts that differ.  words: in all of them.  median: words per text.
+    distinct: words that differ, their case kept.  longest: characters of the longest text.
+    """
+
+    different: int
+    words: int
+    median: float
+    distinct: int
+    longest: int
 
 
 @dataclass(frozen=True)
 class Composition:
     """Figures computed from loaded data.
 
-    splits: number of examples per split.  classes: per class, its count in each split.
+    splits: number of examples per split.
+    classes: per class of the column ``label``, its count in each split; empty without that column.
     images: (channels, height, width), None without images or where they differ in size.
     mean, std: per channel, of the training images in [0, 1]; empty where ``images`` is None.
     columns: name and type of each column.  settings: how the data were loaded.
+    texts: figures of each column of text, of the training examples.
     """
 
     splits: dict[str, int]
@@ -31,6 +47,7 @@ class Composition:
     std: tuple[float, ...]
     columns: dict[str, str]
     settings: str
+    texts: dict[str, Texts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,10 +99,17 @@ class Card:
         splits = ", ".join(f"{count:,} {split}" for split, count in facts.splits.items())
         lines = [
             f"**Composition** (computed from `{facts.settings}`). {splits} examples{measured}",
-            "",
-            "| class | " + " | ".join(facts.splits) + " |",
-            "|---|" + "---:|" * len(facts.splits),
         ]
+        if facts.texts:
+            lines += ["", "| text (train) | different | words | per text, median | different words |"]
+            lines += ["|---|---:|---:|---:|---:|"]
+            lines += [
+                f"| {name} | {t.different:,} | {t.words:,} | {t.median:g} | {t.distinct:,} |"
+                for name, t in facts.texts.items()
+            ]
+        if facts.classes:
+            lines += ["", "| class | " + " | ".join(facts.splits) + " |"]
+            lines += ["|---|" + "---:|" * len(facts.splits)]
         for name, counts in facts.classes.items():
             lines.append(f"| {name} | " + " | ".join(f"{counts[split]:,}" for split in facts.splits) + " |")
         lines += ["", "| column | type |", "|---|---|"]
@@ -94,18 +118,48 @@ class Card:
 
 
 def compose(data: "DatasetDict", settings: str) -> Composition:
-    """Count classes and measure images. data: splits with a ``ClassLabel`` named ``label``."""
-    names = data["train"].features["label"].names
-    counts = {split: np.bincount(labels_of(part), minlength=len(names)) for split, part in data.items()}
+    """Count classes and words and measure images.
+
+    data: "train" and other splits; where it has a column ``label``, that is a ``ClassLabel``.
+    settings: the call that loaded them, as text.
+    """
+    features = data["train"].features
+    names = features["label"].names if "label" in features else []
     images = _images(data["train"])
     return Composition(
         splits={split: len(part) for split, part in data.items()},
-        classes={name: {split: int(counts[split][k]) for split in data} for k, name in enumerate(names)},
+        classes=_classes(data, names) if names else {},
         images=None if images is None else tuple(images.shape[1:]),
         mean=() if images is None else tuple(images.mean(dim=(0, 2, 3)).tolist()),
         std=() if images is None else tuple(images.std(dim=(0, 2, 3)).tolist()),
-        columns={name: _kind(feature) for name, feature in data["train"].features.items()},
+        columns={name: _kind(feature) for name, feature in features.items()},
         settings=settings,
+        texts={
+            name: _texts(data["train"].with_format("arrow")[:].column(name).to_pylist())
+            for name, feature in features.items()
+            if getattr(feature, "dtype", None) == "string"
+        },
+    )
+
+
+def _classes(data: "DatasetDict", names: list[str]) -> dict[str, dict[str, int]]:
+    counts = {split: np.bincount(labels_of(part), minlength=len(names)) for split, part in data.items()}
+    return {name: {split: int(counts[split][k]) for split in data} for k, name in enumerate(names)}
+
+
+def _texts(texts: list[str]) -> Texts:
+    """The figures of a column.
+
+    >>> _texts(["to be", "or not to be", "to be"])
+    Texts(different=2, words=8, median=2.0, distinct=4, longest=12)
+    """
+    words = [text.split() for text in texts]
+    return Texts(
+        different=len(set(texts)),
+        words=sum(map(len, words)),
+        median=float(np.median([len(each) for each in words])),
+        distinct=len({word for each in words for word in each}),
+        longest=max(map(len, texts)),
     )
 
 

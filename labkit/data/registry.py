@@ -11,7 +11,12 @@ SOURCES = {
     "digits": "labkit.data.digits",
     "photos": "labkit.data.photos",
     "scenes": "labkit.data.scenes",
+    "prose": "labkit.data.prose",
+    "code": "labkit.data.code",
     "cifar10": "labkit.data.cifar10",
+    "banking77": "labkit.data.banking77",
+    "tinyshakespeare": "labkit.data.tinyshakespeare",
+    "xquad": "labkit.data.xquad",
 }
 
 _loaded: dict[str, str] = {}
