@@ -1,4 +1,8 @@
-"""The full-scale cells, shortened: on local copies of the real data sets, skipped where there are none."""
+"""The full-scale cells, shortened: on local copies of the real data sets, skipped where there are none.
+
+An image paper's cell defines ``cifar10(seed, *, epochs, size, widen)``; a text paper's
+``full_scale(seed, *, model, corpus, steps, size)``, with the id or the folder of a language model.
+"""
 
 import os
 from pathlib import Path
@@ -19,26 +23,70 @@ def full_scale(name: str) -> list[str]:
     return [notebooks.text(cell) for cell in code if "full-scale" in notebooks.tags(cell)]
 
 
-NAMES = [name for name in runner.names(ROOT) if full_scale(name)]
+def papers_of(part: str) -> list[str]:
+    """The notebooks of a part's papers that stand."""
+    found = [name for name in runner.names(ROOT) if name.startswith(f"{part}/")]
+    return [name for name in found if not name.endswith("/index")]
 
 
-def test_every_image_papers_notebook_has_one():
-    assert len(NAMES) == len(set(NAMES)) >= 6
-    assert all(len(full_scale(name)) == 1 for name in NAMES)
+IMAGES, TEXTS = papers_of("augment"), papers_of("pretrain")
+needs_data = pytest.mark.skipif("LABKIT_DATA" not in os.environ, reason="LABKIT_DATA names no folder of data")
 
 
-@pytest.mark.skipif("LABKIT_DATA" not in os.environ, reason="LABKIT_DATA names no folder with CIFAR-10")
-@pytest.mark.parametrize("name", NAMES)
-def test_on_cifar10(name):
-    """The cell stands on the imports alone, and gives every variant of the headline."""
+@pytest.mark.parametrize("name", IMAGES + TEXTS)
+def test_a_papers_notebook_has_one(name):
+    assert len(full_scale(name)) == 1
+
+
+def run_cell(name: str) -> dict:
+    """The names that a notebook's imports and its full-scale cell define; the cell runs nothing by itself."""
     code = notebooks.read(notebooks.path(ROOT, name))["cells"]
     imports = [notebooks.text(cell) for cell in code if "labkit.setup(" in notebooks.text(cell)]
     space = {"labkit": labkit, "profile": "smoke", "seed": None}
     exec(imports[0], space)
-    space["P"] = Profile("smoke")  # the cell runs by itself at profile full only
+    space["P"] = Profile("smoke")
     exec(full_scale(name)[0], space)
-    accuracies = space["cifar10"](0, epochs=1, size=512, widen=1)
+    return space
+
+
+@needs_data
+@pytest.mark.parametrize("name", IMAGES)
+def test_on_cifar10(name):
+    """The cell stands on the imports alone, and gives every variant of the headline."""
+    accuracies = run_cell(name)["cifar10"](0, epochs=1, size=512, widen=1)
     headline = claims.claim(name.rpartition("/")[2])
     assert set(accuracies) >= set(headline.variants)
     assert all(0 <= value <= 100 for value in accuracies.values())
     assert len(set(accuracies.values())) > 1
+
+
+@pytest.fixture(scope="module")
+def small_models(tmp_path_factory) -> dict[str, str]:
+    """Folders of an untrained causal model and an encoder-decoder, as a hub would hold them."""
+    from labkit import data, language
+
+    play = "\n".join(data.load("tinyshakespeare", "train")["text"])[:100_000]
+    tokenizer = language.tokenizer([play], size=512)
+    folders = {}
+    for kind, model in {
+        "causal": language.causal(tokenizer, width=32, layers=1, heads=2, context=512),
+        "encoder_decoder": language.encoder_decoder(tokenizer, width=32, layers=1, heads=2),
+    }.items():
+        folder = tmp_path_factory.mktemp(kind)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        folders[kind] = str(folder)
+    return folders
+
+
+@needs_data
+@pytest.mark.parametrize("name", TEXTS)
+def test_on_text(name, small_models):
+    """The same for texts, with a model from a folder in place of one from a hub."""
+    kind = "encoder_decoder" if name.endswith("/xf2t") else "causal"
+    scores = run_cell(name)["full_scale"](
+        0, model=small_models[kind], corpus="tinyshakespeare", steps=2, size=8
+    )
+    headline = claims.claim(name.rpartition("/")[2])
+    assert set(scores) >= set(headline.variants)
+    assert all(value == value and abs(value) < float("inf") for value in scores.values())
