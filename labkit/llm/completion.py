@@ -12,9 +12,9 @@ class Completion(NamedTuple):
     """One reply.
 
     text: without white space around it.  tokens_in, tokens_out: of prompt and reply, as the model's
-    tokenizer (or, for an oracle, white space) counts them.  finish: "stop", or "length" where
-    ``max_tokens`` cut it.  logprobs: one per token of the reply, in nats, or None where the model does
-    not tell.  cached: True where nothing was computed or paid for it.
+    tokenizer (or, for an oracle, white space) counts them, -1 where a service does not tell.
+    finish: "stop", or "length" where ``max_tokens`` cut it.  logprobs: one per token of the reply, in
+    nats, or None where the model does not tell.  cached: True where nothing was computed or paid for it.
     """
 
     text: str

@@ -208,8 +208,10 @@ def read(prompt: str) -> Request:
     {'passages': ['One.', 'Two.'], 'question': 'Who?'}
     """
     for name, pattern in _patterns().items():
-        if found := pattern.fullmatch(prompt):
-            return Request(name, _arguments(name, found.groupdict()))
+        found = pattern.fullmatch(prompt)
+        fields = _arguments(name, found.groupdict()) if found else {"style": None}
+        if fields.get("style", "") is not None:
+            return Request(name, fields)
     raise ValueError(
         f"this prompt is none that labkit.llm.prompts builds ({', '.join(INSTRUCTIONS)}): {prompt[:80]!r}"
     )
