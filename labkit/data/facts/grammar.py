@@ -146,6 +146,11 @@ def read_statements(text: str) -> list[Statement]:
     return found
 
 
+def places(text: str) -> list[tuple[str, int]]:
+    """The words of a text with the characters they start at."""
+    return [(match.group(), match.start()) for match in TOKEN.finditer(text)]
+
+
 # Writing
 
 

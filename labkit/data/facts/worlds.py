@@ -1,5 +1,6 @@
 """One seeded world: its things, all that is true of them, and the views of it that tasks need."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,7 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from labkit.data import build
-from labkit.data.facts.names import KINDS, names
+from labkit.data.facts import pages, topics, views
+from labkit.data.facts.asking import Question, question
+from labkit.data.facts.names import KINDS, names, pieces
 from labkit.data.facts.relations import RELATIONS, VALUES, Fact
 
 __all__ = ["World", "world"]
@@ -58,6 +61,63 @@ class World:
         relation = RELATIONS[fact.relation]
         kind = relation.object_kind if ask == "object" else relation.subject_kind
         return list(VALUES[kind]) if kind in VALUES else self.named(kind)
+
+    def aliases(self, count: int = 1) -> dict[str, tuple[str, ...]]:
+        """``count`` further names for each entity, of its kind and used by nobody else."""
+        count = build.check_count("count", count, low=0)
+        out = {}
+        for kind in KINDS:
+            own = self.named(kind)
+            rng = build.stream(self.seed, "facts", "aliases", kind)
+            syllables = max([2, *(len(pieces(name)) for name in own)])
+            more = names(kind, count * len(own), rng, syllables=syllables, taken=set(self.entities))
+            out |= {name: tuple(more[i * count : (i + 1) * count]) for i, name in enumerate(own)}
+        return out
+
+    def documents(self, **settings) -> list[views.Document]:
+        """One document for each subject; see :func:`labkit.data.facts.views.documents`."""
+        return views.documents(self, **settings)
+
+    def questions(
+        self, *, ask: str = "both", facts: list[Fact] | None = None, language: str = "english", rng
+    ) -> list[Question]:
+        """The questions that have one answer in this world.
+
+        ask: "object", "subject" or "both". facts: None for all.
+        """
+        if ask not in ("object", "subject", "both"):
+            raise ValueError(f"ask must be 'object', 'subject' or 'both', got {ask!r}")
+        answers = Counter((fact.relation, side, fact[side]) for fact in self.facts for side in (0, 2))
+        out = []
+        for fact in self.facts if facts is None else facts:
+            for side, asked in ((0, "object"), (2, "subject")):
+                if ask in (asked, "both") and answers[fact.relation, side, fact[side]] == 1:
+                    out.append(question(fact, ask=asked, language=language, rng=rng))
+        return out
+
+    def tables(self) -> dict[str, dict[str, list]]:
+        """Kind -> column -> values; see :func:`labkit.data.facts.views.tables`."""
+        return views.tables(self)
+
+    def history(self, *, changes: int = 2, rng: np.random.Generator) -> list[tuple[Fact, str]]:
+        """(fact, year) with earlier versions; see :func:`labkit.data.facts.views.history`."""
+        return views.history(self, changes=changes, rng=rng)
+
+    def reports(self, fact: Fact, sources: dict[str, float], **settings) -> list[views.Report]:
+        """What sources say about a fact; see :func:`labkit.data.facts.views.reports`."""
+        return views.reports(self, fact, sources, **settings)
+
+    def pairs(self, count: int, **settings) -> list[views.Pair]:
+        """Questions with passages, some wrong; see :func:`labkit.data.facts.views.pairs`."""
+        return views.pairs(self, count, **settings)
+
+    def pages(self, count: int, **settings) -> list[pages.Page]:
+        """Web pages with their furniture; see :func:`labkit.data.facts.pages.pages`."""
+        return pages.pages(self, count, **settings)
+
+    def labelled(self, count: int, *, rng: np.random.Generator, **settings) -> list[topics.Labelled]:
+        """Short texts of topics; see :func:`labkit.data.facts.topics.labelled`."""
+        return topics.labelled(count, rng=rng, **settings)
 
 
 def world(
