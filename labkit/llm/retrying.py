@@ -32,10 +32,11 @@ class Fault(NamedTuple):
     wait: float | None = None
 
 
-def classify(error: Exception) -> Fault:
-    """What an error of the ``openai`` client means. Other exceptions are raised again: they are bugs."""
-    import openai
+def classify(error: Exception, openai) -> Fault:
+    """What an error of the client means. Other exceptions are raised again: they are bugs.
 
+    openai: the client's module, with its exceptions.
+    """
     message = " ".join(str(error).split())[:300]
     if isinstance(error, Malformed):
         return Fault("malformed", message, True)

@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,70 +12,39 @@ from labkit.data.build import check_count, real
 from labkit.llm import retrying
 from labkit.llm.cache import Cache, Kept, key
 from labkit.llm.completion import Completion, check_request
+from labkit.llm.usage import EndpointError, Failure, Usage
 
 __all__ = ["Endpoint", "EndpointError", "Failure", "Usage", "endpoint"]
 
 
-@dataclass
-class Usage:
-    """What was sent and paid. tokens_in, tokens_out: of the replies that arrived whole.
+class Settings(NamedTuple):
+    """The arguments of :func:`endpoint`, checked.  errors: the client's module.  secret: the key or None."""
 
-    requests: sent, retries among them.  cache_hits: prompts that cost nothing (kept, or a repetition in
-    one list).  faults: how often which fault came back ("429", "500", "timeout", "connection",
-    "malformed"), tried again or not.
-    """
+    model: str
+    secret: str | None
+    errors: Any
+    concurrency: int
+    attempts: int
+    first_wait: float
+    longest_wait: float
+    system: str | None
+    body: dict[str, Any]
+    rename: dict[str, str | None]
 
-    requests: int = 0
-    retries: int = 0
-    cache_hits: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    faults: Counter = field(default_factory=Counter)
-
-    def add(self, other: "Usage") -> None:
-        for name in ("requests", "retries", "cache_hits", "tokens_in", "tokens_out"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.faults.update(other.faults)
-
-
-class Failure(NamedTuple):
-    """A prompt without completion: its position in the list, what went wrong, and after how many requests."""
-
-    position: int
-    reason: str
-    requests: int
-
-
-class EndpointError(RuntimeError):
-    """Some prompts have no completion.
-
-    failures: which, and why.  completions: one per prompt, None for those. What did arrive is also in
-    the cache: asking again pays for the rest alone.
-    """
-
-    def __init__(self, failures: list[Failure], completions: list[Completion | None], kept: str):
-        self.failures, self.completions = failures, completions
-        shown = [f"prompt {f.position}: {f.reason} ({f.requests} requests)" for f in failures[:5]]
-        more = [f"and {len(failures) - 5} more"] if len(failures) > 5 else []
-        head = f"{len(failures)} of {len(completions)} prompts failed; {kept}"
-        super().__init__("\n  ".join([head, *shown, *more]))
+    def __repr__(self) -> str:
+        return f"Settings({self.model!r})"  # without the key
 
 
 class Endpoint:
     """See :func:`endpoint`.  usage: since the object was made.  last: of the last ``complete``."""
 
-    def __init__(
-        self, client, key_text, model, *, host, cache, concurrency, attempts, waits, system, body, rename
-    ):
-        self.name = model
+    def __init__(self, client, settings: Settings, cache: Cache | None):
+        self.name = settings.model
         self.usage, self.last = Usage(), Usage()
-        self._client, self._secret, self._host = client, key_text, host
-        self._cache = None if cache is None else Cache(cache)
-        self._concurrency, self._attempts, self._waits = concurrency, attempts, waits
-        self._system, self._body, self._rename = system, body, rename
+        self._client, self._settings, self._cache = client, settings, cache
 
     def __repr__(self) -> str:
-        return f"endpoint({self.name!r} at {self._host})"
+        return f"endpoint({self.name!r} at {urlsplit(str(self._client.base_url)).hostname})"
 
     def kept(self) -> Kept:
         """What the cache holds, by whomever it was paid: completions and tokens. Zeros without a cache."""
@@ -94,7 +62,7 @@ class Endpoint:
         """One completion per prompt, in their order. Raises EndpointError where some failed for good."""
         prompts, stop = check_request(prompts, max_tokens, temperature, stop, seed)
         asked = {"max_tokens": max_tokens, "temperature": temperature, "stop": list(stop), "seed": seed}
-        run = _Run(self, asked | self._body)
+        run = _Run(self, asked | self._settings.body)
         places: dict[str, list[int]] = {}
         for place, prompt in enumerate(prompts):
             places.setdefault(prompt, []).append(place)
@@ -125,90 +93,90 @@ class _Run:
     """One call of ``complete``: its threads, its usage."""
 
     def __init__(self, owner: Endpoint, parameters: dict[str, Any]):
-        self.owner, self.parameters, self.usage = owner, parameters, Usage()
-        self._pace, self._lock, self._in_a_row = retrying.Pace(), threading.Lock(), 0
-        self._ended = ""  # why nobody asks any more
+        self.client, self.settings, self.cache = owner._client, owner._settings, owner._cache
+        self.parameters, self.usage, self.pace = parameters, Usage(), retrying.Pace()
+        self.lock, self.failed_in_a_row = threading.Lock(), 0
+        self.ended = ""  # why nobody asks any more
 
     def all(self, prompts: list[str]) -> dict[str, Completion | tuple[str, int]]:
-        pool = ThreadPoolExecutor(self.owner._concurrency, thread_name_prefix="llm")
+        """For each prompt its completion, or why there is none and after how many requests."""
+        pool = ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="llm")
         try:
-            return dict(zip(prompts, pool.map(self._one, prompts), strict=True))
+            return dict(zip(prompts, pool.map(self.one, prompts), strict=True))
         finally:  # also after Ctrl-C: nobody starts anew, what is under way ends and is kept
-            self._pace.stop()
+            self.pace.stop()
             pool.shutdown(cancel_futures=True)
 
-    def _one(self, prompt: str) -> Completion | tuple[str, int]:
-        owner = self.owner
-        messages = [{"role": "system", "content": owner._system}] if owner._system else []
+    def one(self, prompt: str) -> Completion | tuple[str, int]:
+        system = self.settings.system
+        messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": prompt})
-        cache, name = owner._cache, key(owner.name, messages, self.parameters)
-        if cache is None:
-            return self._ask(messages)
-        if (done := cache.get(name)) is None:
-            with cache.alone(name):
-                if (done := cache.get(name)) is None:  # someone else may have paid meanwhile
-                    done = self._ask(messages)
+        if self.cache is None:
+            return self.ask(messages)
+        asked = {"model": self.settings.model, "messages": messages, "parameters": self.parameters}
+        name = key(**asked)
+        done = self.cache.get(name)
+        if done is None:
+            with self.cache.alone(name):
+                done = self.cache.get(name)  # someone else may have paid meanwhile
+                if done is None:
+                    done = self.ask(messages)
                     if isinstance(done, Completion):
-                        asked = {"model": owner.name, "messages": messages, "parameters": self.parameters}
-                        cache.put(name, done, **asked)
+                        self.cache.put(name, done, **asked)
                     return done
-        self._count(cache_hits=1)
+        self.count(cache_hits=1)
         return done
 
-    def _ask(self, messages: list[dict]) -> Completion | tuple[str, int]:
-        """The completion, or why there is none and after how many requests."""
-        first, longest = self.owner._waits
-        for tried in range(1, self.owner._attempts + 1):
-            if self._ended or not self._pace.ready():
-                return self._ended or "interrupted", tried - 1
-            self._count(requests=1, retries=int(tried > 1))
+    def ask(self, messages: list[dict]) -> Completion | tuple[str, int]:
+        """One prompt, tried until a completion arrives or there is no sense in going on."""
+        first, longest, attempts = (
+            self.settings.first_wait,
+            self.settings.longest_wait,
+            self.settings.attempts,
+        )
+        for tried in range(1, attempts + 1):
+            if self.ended or not self.pace.ready():
+                return self.ended or "interrupted", tried - 1
+            self.count(requests=1, retries=int(tried > 1))
             try:
-                done = retrying.read_reply(self._send(messages))
+                done = retrying.read_reply(self.send(messages))
             except Exception as error:
-                fault = retrying.classify(error)
+                fault = retrying.classify(error, self.settings.errors)
             else:
-                told = {"tokens_in": max(0, done.tokens_in), "tokens_out": max(0, done.tokens_out)}
-                self._count(**told)
-                self._in_a_row = 0
+                self.count(tokens_in=max(0, done.tokens_in), tokens_out=max(0, done.tokens_out))
+                self.failed_in_a_row = 0
                 return done
-            self._count(faults=Counter({fault.kind: 1}))
-            reason = self._without_key(f"{fault.kind}: {fault.message}")
+            self.count(faults=Counter({fault.kind: 1}))
+            reason = self.without_key(f"{fault.kind}: {fault.message}")
             if fault.hopeless:
-                self._ended = f"not asked, since all would fail: {reason}"
-            if fault.wait is not None and fault.wait > longest:
-                fault = fault._replace(again=False)
-                reason += f" (asks to wait {fault.wait:.0f} s, longer than longest_wait)"
+                self.ended = f"not asked, since all would fail: {reason}"
+            if (fault.wait or 0) > longest:
+                return f"{reason} (asks to wait {fault.wait:.0f} s, longer than longest_wait)", tried
             if not fault.again:
                 return reason, tried
-            if tried < self.owner._attempts:
-                if fault.wait:
-                    self._pace.hold(fault.wait)
-                draw = self._pace.draw()
-                self._pace.sleep(retrying.delay(tried, fault.wait, first=first, longest=longest, draw=draw))
-        with self._lock:
-            self._in_a_row += 1
-            if self._in_a_row >= max(self.owner._concurrency, 3):
-                self._ended = f"not asked, after {self._in_a_row} failures in a row: {reason}"
-        return reason, self.owner._attempts
+            if tried < attempts:
+                self.pace.hold(fault.wait or 0)
+                draw = self.pace.draw()
+                self.pace.sleep(retrying.delay(tried, fault.wait, first=first, longest=longest, draw=draw))
+        with self.lock:
+            self.failed_in_a_row += 1
+            if self.failed_in_a_row >= max(self.settings.concurrency, 3):
+                self.ended = f"not asked, after {self.failed_in_a_row} failures in a row: {reason}"
+        return reason, attempts
 
-    def _send(self, messages: list[dict]) -> str:
-        sent = {"model": self.owner.name, "messages": messages}
-        for name, value in self.parameters.items():
-            sent_as = self.owner._rename.get(name, name)
-            if sent_as is not None and value != []:
-                sent[sent_as] = value
-        # The body is read as it came: a client's own model would let a reply without choices pass.
-        create = self.owner._client.chat.completions.with_raw_response.create
-        own = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "stop", "seed"}
-        known = {k: v for k, v in sent.items() if k in own}
-        return create(**known, extra_body={k: v for k, v in sent.items() if k not in own}).text
+    def send(self, messages: list[dict]) -> str:
+        named = {self.settings.rename.get(name, name): value for name, value in self.parameters.items()}
+        body = {name: value for name, value in named.items() if name is not None and value != []}
+        # The reply is read as it came: the client's own reading lets one without choices pass.
+        create = self.client.chat.completions.with_raw_response.create
+        return create(model=self.settings.model, messages=messages, extra_body=body).text
 
-    def _count(self, *, faults=None, **numbers: int) -> None:
-        with self._lock:
+    def count(self, *, faults=None, **numbers: int) -> None:
+        with self.lock:
             self.usage.add(Usage(faults=faults or Counter(), **numbers))
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self.owner._secret, "<key>") if self.owner._secret else text
+    def without_key(self, text: str) -> str:
+        return text.replace(self.settings.secret, "<key>") if self.settings.secret else text
 
 
 def endpoint(
@@ -272,16 +240,6 @@ def endpoint(
 
     # One try each: this module counts them.
     client = openai.OpenAI(api_key=secret or "none", base_url=base_url, timeout=timeout, max_retries=0)
-    return Endpoint(
-        client,
-        secret,
-        model,
-        host=urlsplit(str(client.base_url)).hostname,
-        cache=cache,
-        concurrency=concurrency,
-        attempts=attempts,
-        waits=(first_wait, longest_wait),
-        system=system,
-        body=dict(body or {}),
-        rename=dict(rename or {}),
-    )
+    limits = concurrency, attempts, first_wait, longest_wait
+    settings = Settings(model, secret, openai, *limits, system, dict(body or {}), dict(rename or {}))
+    return Endpoint(client, settings, None if cache is None else Cache(cache))
