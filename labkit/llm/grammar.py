@@ -50,7 +50,7 @@ class Oracle:
 
     def _complete(self, prompt: str, max_tokens: int, stop: tuple[str, ...], seed: int) -> Completion:
         request = prompts.read(prompt)
-        rng = Typical(self.typicality, stream(self.seed, "oracle", str(seed), prompt))
+        rng = stream(self.seed, "oracle", str(seed), prompt)
         text = getattr(self, f"_{request.instruction}")(rng, **request.fields)
         cuts = [text.find(each) for each in stop if each in text]
         text = text[: min(cuts)].strip() if cuts else text
@@ -93,8 +93,7 @@ class Oracle:
         said = self._heard([said[i] for i in rng.permutation(len(said))], years, rng)
         if not said:
             return prompts.UNKNOWN
-        settings = {"style": self.style, "language": language_of(text), "inverse": 0.5}
-        return facts.document(said, **settings, years=years, rng=rng)
+        return self._text(said, rng, language=language_of(text), inverse=0.5, years=years)
 
     def _judge(self, rng, *, text: str, statement: str) -> str:
         shown, claimed = captions.parse(text), captions.parse(statement)
@@ -109,12 +108,39 @@ class Oracle:
         return "yes" if true != wrong else "no"
 
     def _write(self, rng, *, label: str, examples: list[str]) -> str:
-        return facts.document(topic(label, examples, 3, rng), style=self.style, rng=rng)
+        if label in facts.TOPICS:
+            return self._message(rng, label)
+        said = topic(label, examples, 3, rng, typicality=self.typicality)
+        return self._text(said, rng)
 
     def _mix(self, rng, *, label_a: str, label_b: str, share: float, examples_a, examples_b) -> str:
+        if label_a in facts.TOPICS and label_b in facts.TOPICS:
+            return self._message(rng, label_a, other=label_b, share=share)
         count = min(3, max(1, round(4 * share)))  # of four sentences
-        said = topic(label_a, examples_a, count, rng) + topic(label_b, examples_b, 4 - count, rng)
-        return facts.document([said[i] for i in rng.permutation(len(said))], style=self.style, rng=rng)
+        said = topic(label_a, examples_a, count, rng, typicality=self.typicality)
+        said += topic(label_b, examples_b, 4 - count, rng, typicality=self.typicality)
+        return self._text([said[i] for i in rng.permutation(len(said))], rng)
+
+    def _message(self, rng, label: str, **mixture) -> str:
+        """A text of a topic; by error, of the one that is easily confused with it."""
+        label = facts.NEIGHBOUR[label] if rng.random() < self.error else label
+        if mixture.get("other") == label:
+            mixture = {}
+        # As usual as the labelled texts at 0; at 1 more of the topic's words, and the most frequent of them.
+        usual = {"typicality": 0.4 + 0.4 * self.typicality, "power": 1 + self.typicality}
+        return facts.message(label, **mixture, **usual, rng=rng)
+
+    def _classify(self, rng, *, text: str, labels: list[str]) -> str:
+        """The topic with the highest posterior among the labels; by error, another one of them."""
+        unknown = [label for label in labels if label not in facts.TOPICS]
+        if unknown:
+            raise ValueError(f"the oracle tells topics apart ({', '.join(facts.TOPICS)}), not {unknown}")
+        understood(text)
+        chances = facts.posterior([text])[0]
+        best = max(labels, key=lambda label: chances[facts.TOPICS.index(label)])
+        if rng.random() < self.error:
+            return [label for label in labels if label != best][rng.integers(len(labels) - 1)]
+        return best
 
     def _caption(self, rng, *, text: str, style: str) -> str:
         scene = captions.parse(text)
@@ -133,8 +159,10 @@ class Oracle:
             understood(text)
         years = {each.fact: each.year for each in known if each.year is not None}
         said = self._heard([each.fact for each in known], years, rng)
-        settings = {"style": style, "language": language, "inverse": self.inverse}
-        return facts.document(said, **settings, years=years, rng=rng)
+        return self._text(said, rng, style=style, language=language, inverse=self.inverse, years=years)
+
+    def _text(self, said: list[Fact], rng, **settings) -> str:
+        return facts.document(said, **{"style": self.style} | settings, rng=Typical(self.typicality, rng))
 
     def _heard(self, said: list[Fact], years: dict[Fact, str], rng) -> list[Fact]:
         """The facts as this oracle passes them on: some left out, some changed."""
@@ -156,12 +184,13 @@ def oracle(
     """A role that follows every instruction of ``labkit.llm.prompts`` over ``facts`` and ``scenes``.
 
     seed: of all it draws, together with the seed of the request and the prompt.
-    error: the share of facts whose object it replaces by another one of the same kind (of answers and
-    names it gets wrong; of yes and no it turns round); in [0, 1].
+    error: the share of facts whose object it replaces by another one of the same kind (of answers, names
+    and labels it gets wrong; of yes and no it turns round); in [0, 1].
     coverage: the share of facts, names and answers that it passes on; in [0, 1]. An answer left out is
     "unknown".
     typicality: how often it takes the most usual wording, and content where it invents, instead of
-    drawing one; in [0, 1].
+    drawing one; in [0, 1].  It writes about the topics of labelled texts, relations and kinds of things,
+    and for other labels what the examples are about.
     inverse: the share of sentences of a rewritten text that start from the object; explanations of how
     names are related have half of each.
     style: of texts for which the instruction names none.

@@ -1,9 +1,9 @@
 """The instructions: one function per instruction builds the prompt, ``read`` takes a prompt apart again.
 
 They are plain English that any instruct model follows, and short, because small models pay for every
-token. Each ends in a cue (``Answer:``); the reply follows after one space, so that a
-model trained on them reads ``prompt + " " + reply``. :data:`INSTRUCTIONS` lists
-them all, each with its builder and the function that reads its replies.
+token. Each ends in a cue (``Answer:``); the reply follows after one space, so that a model trained on
+them reads ``prompt + " " + reply``. :data:`INSTRUCTIONS` lists them all, each with its builder and the
+function that reads its replies.
 
 >>> print(rewrite("Balo was born in Tir.", "qa"))
 Rewrite the text as questions and answers. Keep all facts, add none.
@@ -19,52 +19,14 @@ from typing import Any, NamedTuple
 
 from labkit.data.build import check_count
 from labkit.llm import replies
+from labkit.llm.replies import UNKNOWN
+from labkit.llm.templates import CAPTION_STYLES, LONG, PASSAGES, STYLES, TEMPLATES
 
 __all__ = [
     "CAPTION_STYLES", "INSTRUCTIONS", "PASSAGES", "STYLES", "UNKNOWN", "Instruction", "Request",
-    "answer", "caption", "describe", "entities", "judge", "mix", "read", "relate", "rewrite", "translate",
-    "write",
+    "answer", "caption", "classify", "describe", "entities", "judge", "mix", "read", "relate", "rewrite",
+    "translate", "write",
 ]  # fmt: skip
-
-UNKNOWN = replies.UNKNOWN  # what a reader says where the passages do not tell
-PASSAGES = 8  # at most so many in one prompt
-
-# style -> how the instruction asks for it; the names are those of ``labkit.data.facts.STYLES``
-STYLES = {
-    "plain": "in plain sentences",
-    "encyclopedia": "in the style of an encyclopedia",
-    "web": "in the style of a casual web page",
-    "dialogue": "as a dialogue between two people",
-    "qa": "as questions and answers",
-    "simple": "in very simple words",
-    "terse": "in as few words as possible",
-}
-# the same for the captions of ``scenes``; "caption" is the form they have there
-CAPTION_STYLES = {
-    "caption": "as a caption",
-    "sentence": "as a full sentence",
-    "tags": "as a list of tags",
-    "short": "in as few words as possible",
-}
-
-_TEMPLATES = {
-    "rewrite": "Rewrite the text {style}. Keep all facts, add none.\nText: {text}\nRewrite:",
-    "answer": "Answer the question from the passages in a few words, or say unknown.\n"
-    "{passages}\nQuestion: {question}\nAnswer:",
-    "entities": "List the names in the text, with commas between them.\nText: {text}\nNames:",
-    "relate": "Explain how {names} are related, with facts from the text only.\nText: {text}\nExplanation:",
-    "write": "Write a short text about {label}.\n{examples}Text:",
-    "mix": "Write a short text that is {percent}% about {label_a} and {rest}% about {label_b}.\n"
-    "{examples}Text:",
-    "translate": "Translate the text into {language}.\nText: {text}\nTranslation:",
-    "judge": "Does the text say that the statement is true? Reply yes or no.\n"
-    "Text: {text}\nStatement: {statement}\nReply:",
-    "caption": "Rewrite the caption of a picture {style}. Keep all it shows, add nothing.\n"
-    "Caption: {text}\nRewrite:",
-    "describe": "Write a caption for a picture of {label}.\nCaption:",
-}
-# everything but these stands on one line
-_LONG = ("text", "passages", "examples")
 
 
 class Request(NamedTuple):
@@ -172,6 +134,16 @@ def judge(text: str, statement: str) -> str:
     return _fill("judge", text=_text("text", text), statement=_line("statement", statement))
 
 
+def classify(text: str, labels: Sequence[str]) -> str:
+    """Ask which of at least two labels fits a text best. Labels differ and have no comma in them."""
+    if isinstance(labels, str):
+        raise TypeError("labels must be a list of strings, got one string")
+    lines = [_line("labels", label) for label in labels]
+    if len(set(lines)) < max(2, len(lines)) or any("," in line for line in lines):
+        raise ValueError(f"labels must be two or more different ones without commas, got {lines}")
+    return _fill("classify", labels=", ".join(lines), text=_text("text", text))
+
+
 def caption(text: str, style: str) -> str:
     """Ask for a picture's caption in another form: one of :data:`CAPTION_STYLES`, or ValueError."""
     return _fill("caption", style=_style(style, CAPTION_STYLES), text=_line("text", text))
@@ -183,7 +155,7 @@ def describe(label: str) -> str:
 
 
 INSTRUCTIONS = {
-    name: Instruction(name, build, parse, _TEMPLATES[name], max_tokens)
+    name: Instruction(name, build, parse, TEMPLATES[name], max_tokens)
     for name, build, parse, max_tokens in [
         ("rewrite", rewrite, replies.parse_text, 256),
         ("answer", answer, replies.parse_answer, 24),
@@ -193,6 +165,7 @@ INSTRUCTIONS = {
         ("mix", mix, replies.parse_text, 128),
         ("translate", translate, replies.parse_text, 256),
         ("judge", judge, replies.parse_judge, 4),
+        ("classify", classify, replies.parse_answer, 8),
         ("caption", caption, replies.parse_text, 64),
         ("describe", describe, replies.parse_text, 64),
     ]
@@ -218,7 +191,7 @@ def read(prompt: str) -> Request:
 
 
 def _fill(name: str, **fields) -> str:
-    return _TEMPLATES[name].format(**fields)
+    return TEMPLATES[name].format(**fields)
 
 
 def _text(name: str, value: str) -> str:
@@ -250,11 +223,11 @@ def _examples(by_label: dict[str, Sequence[str]]) -> str:
 
 def _patterns() -> dict[str, re.Pattern]:
     if not _COMPILED:
-        for name, template in _TEMPLATES.items():
+        for name, template in TEMPLATES.items():
             parts = re.split(r"\{(\w+)\}", template)
             body = [re.escape(parts[0])]
             for field, after in zip(parts[1::2], parts[2::2], strict=True):
-                found = r"(?s:.*)" if field in _LONG else r"[^\n]+"
+                found = r"(?s:.*)" if field in LONG else r"[^\n]+"
                 body += [f"(?P<{field}>{found})", re.escape(after)]
             _COMPILED[name] = re.compile("".join(body))
     return _COMPILED
@@ -270,6 +243,8 @@ def _arguments(name: str, fields: dict[str, str]) -> dict[str, Any]:
         fields["style"] = {phrase: style for style, phrase in known.items()}.get(fields["style"])
     if "passages" in fields:
         fields["passages"] = _numbered(fields["passages"])
+    if "labels" in fields:
+        fields["labels"] = fields["labels"].split(", ")
     if "names" in fields:
         fields["names"] = re.split(r", | and ", fields["names"])
     if "percent" in fields:

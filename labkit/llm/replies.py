@@ -4,7 +4,7 @@ import re
 
 __all__ = ["UNKNOWN", "parse_answer", "parse_entities", "parse_judge", "parse_text"]
 
-UNKNOWN = "unknown"
+UNKNOWN = "unknown"  # what a reader says where the passages do not tell
 
 # "Sure! Here is a paraphrase of the text in simple words:" and the like, on a line of its own or before
 # the text; only where it ends in a colon, so that a text that begins with "Here is" is left whole.

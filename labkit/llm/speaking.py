@@ -15,16 +15,19 @@ __all__ = ["Typical", "falsify", "invent", "language_of", "names_in", "topic", "
 
 
 class Typical(np.random.Generator):
-    """Draws that fall on the first, most usual choice with probability ``typicality``."""
+    """Draws of whole numbers that fall on the lowest with probability ``typicality``, for picks from lists.
+
+    What stands first in the grammar's lists is the most usual wording. The draws come from ``source``.
+    """
 
     def __init__(self, typicality: float, source: np.random.Generator):
         super().__init__(source.bit_generator)
         self.typicality = typicality
 
-    def integers(self, *arguments, **named):
-        drawn = super().integers(*arguments, **named)
-        usual = self.typicality and self.random() < self.typicality
-        return 0 * drawn if usual else drawn
+    def integers(self, low, high=None):
+        drawn = super().integers(low, high)
+        usual = self.typicality > 0 and self.random() < self.typicality
+        return (0 if high is None else low) if usual else drawn
 
 
 def language_of(text: str) -> str:
@@ -71,11 +74,14 @@ def invent(name: str, taken: Sequence[str], rng: np.random.Generator) -> str:
     return new
 
 
-def topic(label: str, examples: Sequence[str], count: int, rng: np.random.Generator) -> list[Fact]:
+def topic(
+    label: str, examples: Sequence[str], count: int, rng: np.random.Generator, *, typicality: float
+) -> list[Fact]:
     """Invented facts of a class.
 
     label: a relation, its noun ("birthplace"), or a kind of thing ("company"); for any other label the
     relations are those of the examples, in which case at least one must be readable, or ValueError.
+    typicality: how often the first of the relations, or values, is taken.
     """
     label = label.strip().lower().replace(" ", "_")
     nouns = {words.key: relation for relation, words in ENGLISH.items()}
@@ -86,26 +92,24 @@ def topic(label: str, examples: Sequence[str], count: int, rng: np.random.Genera
     else:
         relations = [fact.relation for text in examples for fact in facts.read(text)]
     if not relations:
-        known = ", ".join((*facts.KINDS, *facts.RELATIONS))
+        known = ", ".join((*facts.TOPICS, *facts.KINDS, *facts.RELATIONS))
         raise ValueError(f"the oracle can't write about {label!r} without examples of it; it knows {known}")
+    picks = Typical(typicality, rng)
     said: list[Fact] = []
     subjects: dict[str, str] = {}  # kind -> whom this text is about
     for _ in range(count):
-        relation = relations[rng.integers(len(relations))]
+        relation = relations[picks.integers(len(relations))]
         kinds = facts.RELATIONS[relation]
         subject = subjects.setdefault(kinds.subject_kind, facts.name(kinds.subject_kind, rng))
         while kinds.one_object and any(each[:2] == (subject, relation) for each in said):
             subject = subjects[kinds.subject_kind] = facts.name(kinds.subject_kind, rng)
-        said.append(Fact(subject, relation, _object(subject, kinds.object_kind, rng)))
+        if kinds.object_kind in facts.VALUES:
+            values = facts.VALUES[kinds.object_kind]
+            thing = values[picks.integers(len(values))]
+        else:
+            thing = invent(facts.name(kinds.object_kind, rng), [subject], rng)
+        said.append(Fact(subject, relation, thing))
     return said
-
-
-def _object(subject: str, kind: str, rng: np.random.Generator) -> str:
-    if kind in facts.VALUES:
-        return facts.VALUES[kind][rng.integers(len(facts.VALUES[kind]))]
-    while (thing := facts.name(kind, rng)) == subject:
-        pass
-    return thing
 
 
 def _kind(name: str) -> str | None:
@@ -127,4 +131,4 @@ def _words(language: str) -> frozenset[str]:
 
 @cache
 def _all_words() -> frozenset[str]:
-    return frozenset(word.lower() for word in facts.WORDS)
+    return frozenset(word.lower() for word in (*facts.WORDS, *facts.TOPIC_WORDS))
