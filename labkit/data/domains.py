@@ -82,7 +82,7 @@ class Domain:
         return torch.from_numpy(tokens)
 
     def nats(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Exact nats of each predicted token: float64[B, T - 1]. tokens: int64[B, T], tag first, then words."""
+        """Exact nats of each predicted token, float64[B, T - 1]; tokens: int64[B, T], tag first."""
         words = np.asarray(tokens) - self.tags
         if words.ndim != 2 or words.shape[1] < 2:
             raise ValueError(f"tokens must be [B, T] with T of 2 or more, got {tuple(words.shape)}")
@@ -148,7 +148,7 @@ def mixture(
     weights = np.asarray(weights, float)
     if weights.shape != (len(parts),) or (weights < 0).any() or not 0 < weights.sum() < np.inf:
         raise ValueError(
-            f"weights must be {len(parts)} numbers from 0 up, one per domain, not all 0; got {weights.tolist()}"
+            f"weights must be {len(parts)} numbers from 0 up, one per domain, got {weights.tolist()}"
         )
     counts = build.allocate(count, weights)
     tokens = [part.sample(int(n), length, rng=rng) for part, n in zip(parts, counts, strict=True) if n]
@@ -164,7 +164,7 @@ def _chain(words: int, concentration: float, rng: np.random.Generator) -> np.nda
 
 
 def _plogq(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(p > 0, p * np.log(q), 0.0)
 
 

@@ -30,7 +30,7 @@ def load(
     ask: str = "object",
     table: str = "product",
     topics: int = 8,
-    typicality: float = 0.4,
+    typicality: float = 0.5,
     label_noise: float = 0.0,
     junk: float = 0.5,
     **test,

@@ -1,8 +1,9 @@
 """Short texts of eight topics in four pairs that are easily confused, with the exact posterior.
 
 The content words of a text are drawn independently: with probability ``typicality`` from the words of
-its topic (its own, and those that it shares with its neighbour), else from words that say nothing. Words
-that link them don't depend on the topic. So Bayes' rule gives the probability of each topic exactly.
+its topic (its own, those that it shares with its neighbour and, now and then, the neighbour's own), else
+from words that say nothing. Words that link them don't depend on the topic. So Bayes' rule gives the
+probability of each topic exactly.
 """
 
 from functools import cache
@@ -48,7 +49,8 @@ _OPENERS = ("", "today: ", "a note on ", "more on ", "they say ", "we saw ")
 TOPICS = tuple(_OWN)
 NEIGHBOUR = {a: b for pair in _SHARED for a, b in (pair, pair[::-1])}
 _CONTENT = tuple(dict.fromkeys(" ".join((*_OWN.values(), *_SHARED.values(), _OPEN)).split()))
-TOPIC_WORDS = tuple(dict.fromkeys((*_CONTENT, *_LINKS, *" ".join(_OPENERS).replace(":", "").split())))
+_NEUTRAL = " ".join((*_LINKS, *_OPENERS)).replace(":", "").split()
+TOPIC_WORDS = tuple(dict.fromkeys((*_CONTENT, *_NEUTRAL, *TOPICS)))
 
 
 class Labelled(NamedTuple):
@@ -60,11 +62,11 @@ class Labelled(NamedTuple):
 
 
 @cache
-def topic_words(typicality: float = 0.4) -> np.ndarray:
+def topic_words(typicality: float = 0.5) -> np.ndarray:
     """Probability of each content word given the topic: float[8, W], rows sum to 1; read-only.
 
-    Own words carry 0.6 of a topic's part, shared ones 0.4; within a group the first word is the most
-    frequent (weights 1, 1/2, 1/3 ...).
+    Own words carry 0.55 of a topic's part, shared ones 0.3, the neighbour's own 0.15; within a
+    group the first word is the most frequent (weights 1, 1/2, 1/3 ...).
     """
     typicality = build.real("typicality", typicality, 0, 1)
     place = {word: i for i, word in enumerate(_CONTENT)}
@@ -78,8 +80,9 @@ def topic_words(typicality: float = 0.4) -> np.ndarray:
     for pair, shared in _SHARED.items():
         for topic in pair:
             row = TOPICS.index(topic)
-            put(row, _OWN[topic], 0.6 * typicality)
-            put(row, shared, 0.4 * typicality)
+            put(row, _OWN[topic], 0.55 * typicality)
+            put(row, shared, 0.3 * typicality)
+            put(row, _OWN[NEIGHBOUR[topic]], 0.15 * typicality)
             put(row, _OPEN, 1 - typicality)
     table.setflags(write=False)
     return table
@@ -90,9 +93,9 @@ def message(
     *,
     other: str | int | None = None,
     share: float = 0.5,
-    typicality: float = 0.4,
+    typicality: float = 0.5,
     power: float = 1.0,
-    words: tuple[int, int] = (6, 10),
+    words: tuple[int, int] = (8, 12),
     rng: np.random.Generator,
 ) -> str:
     """Write one text of a topic, or of a mixture of two.
@@ -103,7 +106,7 @@ def message(
     highest number of content words.
 
     >>> message("music", rng=np.random.default_rng(3)).split()[:3]
-    ['concert', 'friend', 'day']
+    ['tune', 'friend', 'day']
     """
     table = topic_words(typicality)
     share = build.real("share", share, 0, 1)
@@ -123,7 +126,7 @@ def message(
     return text + "."
 
 
-def posterior(texts: list[str], *, typicality: float = 0.4) -> np.ndarray:
+def posterior(texts: list[str], *, typicality: float = 0.5) -> np.ndarray:
     """Probability of each topic given each text, all topics equally frequent: float[B, 8].
 
     typicality: that of the writer; 1 needs texts whose words agree with one topic at least.
@@ -149,9 +152,9 @@ def labelled(
     count: int,
     *,
     topics: int | tuple[str, ...] = 8,
-    typicality: float = 0.4,
+    typicality: float = 0.5,
     label_noise: float = 0.0,
-    words: tuple[int, int] = (6, 10),
+    words: tuple[int, int] = (8, 12),
     rng: np.random.Generator,
 ) -> list[Labelled]:
     """Texts of several topics, equally frequent, in random order.
