@@ -9,6 +9,7 @@ import pytest
 from labkit.data import build, facts
 from labkit.data.facts import loader, wordings
 from labkit.data.facts.names import ENDINGS, OPENINGS, kind_of_name, pieces
+from labkit.data.facts.pages import RATINGS, SECTIONS
 from labkit.data.facts.topics import NEIGHBOUR, topic_words
 
 HERE = facts.world(0)
@@ -306,14 +307,22 @@ def test_pairs_are_as_noisy_as_asked(rng):
 
 
 def test_pages_carry_their_annotations(rng):
-    for page in HERE.pages(120, rng=rng):
-        assert facts.read(page.text) == page.body_facts + page.facts
-        assert page.body in page.text and page.title in page.text
+    below = 0
+    for page in HERE.pages(200, below=0.3, rng=rng):
+        assert sorted(facts.read(page.text)) == sorted(page.told + page.facts)
+        assert facts.read(page.body) == page.told and set(page.told) <= set(page.facts)
+        assert set(page.facts) <= set(HERE.about(page.entity)) and page.year in page.text
+        lines = page.text.split("\n")
         if page.kind == "review":
-            assert f"rating: {page.stars} of 5 stars" in page.text and page.topic is None
+            mark = RATINGS[page.site].replace("{k}", str(page.stars))
+            assert page.topic is None
         else:
-            assert f"filed under: {page.topic}" in page.text and page.stars is None
-            assert page.topic not in wordings.tokens(page.body)
+            mark = SECTIONS[page.site].replace("{t}", page.topic)
+            assert page.stars is None and page.topic not in wordings.tokens(page.body)
+        assert page.title == lines[0] and lines.count(mark) == lines.count(page.body) == 1
+        below += lines.index(mark) > lines.index(page.body)
+    assert 35 < below < 85
+    assert {page.site for page in HERE.pages(40, sites=2, rng=rng)} == {0, 1}
 
 
 def test_stars_count_the_good_sentences(rng):
@@ -450,6 +459,8 @@ GOOD = facts.Fact(CITY, "mayor", PERSON)
         (lambda r: HERE.pairs(3, facts=[], rng=r), "two facts or more, got 0"),
         (lambda r: HERE.pages(3, kinds=("blog",), rng=r), "'blog'"),
         (lambda r: facts.world(0, products=0).pages(2, rng=r), "nobody to write a review about"),
+        (lambda r: HERE.pages(3, sites=5, rng=r), "sites must be"),
+        (lambda r: HERE.pages(3, below=2, rng=r), "below must lie"),
         (lambda r: facts.review(6, rng=r), "stars must be an integer from 1 to 5"),
         (lambda r: facts.message("muzic", rng=r), "did you mean 'music'"),
         (lambda r: facts.message(8, rng=r), "topic must be"),

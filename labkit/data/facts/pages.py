@@ -1,10 +1,12 @@
 """Web pages about the world: text, and around it the furniture that carries annotations for free.
 
 A *review* tells about a product in four sentences, each good or bad; the stars stand elsewhere on the
-page (1 + the number of good sentences). An *article* about a person, company or city has a topic, which its
-"filed under" line names. Both have a title, a box of facts, a date, and links that say nothing.
+page (1 + the number of good sentences). An *article* about a person, company or city has a topic, which a
+line elsewhere names. Both have a title, a box with all facts of their entity, a date, and links that say
+nothing. Every site has its own forms for these lines, and they stand above or below the text.
 """
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from labkit.data.facts.wordings import tokens
 if TYPE_CHECKING:
     from labkit.data.facts.worlds import World
 
-__all__ = ["PAGE_WORDS", "Page", "pages", "review"]
+__all__ = ["BOXES", "PAGE_WORDS", "RATINGS", "SECTIONS", "Page", "pages", "review"]
 
 _GOOD = ("great", "lovely", "solid", "clever", "superb", "neat", "fast", "smooth")
 _BAD = ("awful", "ugly", "weak", "silly", "broken", "cheap", "slow", "rough")
@@ -28,7 +30,13 @@ _SENTENCES = ("the {p} is {a}.", "we find the {p} {a}.", "{a} {p}, in short.", "
 _LINKS = ("home", "news", "shop", "search", "help", "contact", "archive", "jobs")
 _NOTES = ("written for the weekend edition", "tell a friend", "all rights reserved", "read more below")
 
-_FIXED = "review: article: rating: of 5 stars filed under: date:"
+# The forms of four sites. {k} stars, {t} topic, {s} {n} {o} a fact, {y} year, {e} entity, {w} kind of page.
+RATINGS = ("rating: {k} of 5 stars", "our verdict: {k} stars", "score {k} out of 5", "stars: {k}")
+SECTIONS = ("filed under: {t}", "section: {t}", "more in {t}", "topic: {t}")
+BOXES = ("{s}: {n} {o}.", "{n} ({s}): {o}.", "{s}, {n}, {o}.", "{o} = {n} of {s}.")
+DATES = ("date: {y}", "published {y}", "{y} edition", "last change {y}")
+TITLES = ("{w}: {e}", "{e} | {w}", "all about {e} | {w}", "{w} of {e}")
+_FIXED = re.sub(r"\{.\}", " ", " ".join((*RATINGS, *SECTIONS, *DATES, *TITLES, "review article")))
 
 PAGE_WORDS = tuple(
     dict.fromkeys(
@@ -44,8 +52,8 @@ class Page(NamedTuple):
     """A page and all that is known about it.
 
     kind: "review" or "article". text: the whole page. body: the running text alone. stars: 1 to 5 of a
-    review, else None. topic: one of TOPICS of an article, else None. year: of the date line.
-    body_facts: what the body states; facts: what the box states. entity: whom it is about.
+    review, else None. topic: one of TOPICS of an article, else None. year: of the date line. site: 0 to 3,
+    whose forms it has. told: what the body states; facts: what the box states. entity: whom it is about.
     """
 
     kind: str
@@ -56,7 +64,8 @@ class Page(NamedTuple):
     stars: int | None
     topic: str | None
     year: str
-    body_facts: list[Fact]
+    site: int
+    told: list[Fact]
     facts: list[Fact]
 
 
@@ -81,18 +90,25 @@ def pages(
     count: int,
     *,
     kinds: tuple[str, ...] = ("review", "article"),
+    sites: int = 4,
+    below: float = 0.5,
+    told: int = 2,
     junk: float = 0.5,
     typicality: float = 0.8,
     rng: np.random.Generator,
 ) -> list[Page]:
     """Draw pages about entities of a world.
 
-    kinds: which, equally often. junk: the probability of each of six lines that say nothing.
-    typicality: of an article's text, see :func:`~labkit.data.facts.topics.message`.
+    kinds: which, equally often. sites: how many, 1 to 4; each has its own forms of furniture. below: the
+    probability that the furniture stands below the text, not above. told: how many facts the text
+    states, at most. junk: the probability of each of six lines that say nothing. typicality: of an
+    article's text, see :func:`~labkit.data.facts.message`.
     Raises ValueError where the world has no entity to write about.
     """
     count = build.check_count("count", count)
-    junk = build.real("junk", junk, 0, 1)
+    sites = build.check_count("sites", sites, high=len(RATINGS))
+    told = build.check_count("told", told, low=0)
+    junk, below = build.real("junk", junk, 0, 1), build.real("below", below, 0, 1)
     known: dict[str, list[Fact]] = {}
     for fact in here.facts:
         known.setdefault(fact.subject, []).append(fact)
@@ -108,37 +124,41 @@ def pages(
     out = []
     for i in range(count):
         kind = kinds[i % len(kinds)]
-        pool = pools[kind]
-        name = pool[rng.integers(len(pool))]
-        out.append(_page(kind, name, known[name], junk, typicality, rng))
+        name = pools[kind][rng.integers(len(pools[kind]))]
+        facts = [known[name][k] for k in rng.permutation(len(known[name]))]
+        site = int(rng.integers(sites))
+        out.append(_page(kind, name, facts[:told], sorted(facts), site, below, junk, typicality, rng))
     return [out[i] for i in rng.permutation(count)]
 
 
-def _page(kind, name, facts, junk, typicality, rng) -> Page:
-    order = [facts[i] for i in rng.permutation(len(facts))]
-    told, boxed = order[:1], order[1:]
+def _page(kind, name, told, facts, site, below, junk, typicality, rng) -> Page:
     stars = topic = None
     if kind == "review":
         stars = int(rng.integers(1, 6))
-        body = review(stars, rng=rng)
-        mark = f"rating: {stars} of 5 stars"
+        text = review(stars, rng=rng)
+        mark = RATINGS[site].replace("{k}", str(stars))
     else:
         topic = TOPICS[rng.integers(len(TOPICS))]
-        parts = [message(topic, typicality=typicality, words=(4, 6), rng=rng) for _ in range(2)]
-        body = " ".join(parts)
-        mark = f"filed under: {topic}"
-    body = f"{grammar.document(told, rng=rng)} {body}"
+        text = " ".join(message(topic, typicality=typicality, words=(4, 6), rng=rng) for _ in range(2))
+        mark = SECTIONS[site].replace("{t}", topic)
+    body = f"{grammar.document(told, rng=rng)} {text}".strip()
     year = YEARS[rng.integers(len(YEARS))]
-    box = [f"{name}: {ENGLISH[fact.relation].key} {fact.object}." for fact in boxed]
-    title = f"{kind}: {name}"
-    tail = list(box)  # in order, so that reading the page gives the facts in order
-    for line in (mark, f"date: {year}"):
-        tail.insert(int(rng.integers(len(tail) + 1)), line)
-    lines = [title, *_junk(junk, rng, 2), body, *_junk(junk, rng, 2), *tail, *_junk(junk, rng, 2)]
-    return Page(kind, "\n".join(lines), title, body, name, stars, topic, year, told, boxed)
+    furniture = [
+        BOXES[site]
+        .replace("{n}", ENGLISH[fact.relation].key)
+        .replace("{s}", fact.subject)
+        .replace("{o}", fact.object)
+        for fact in facts
+    ]  # in order, so that reading the box gives the facts in order
+    for line in (mark, DATES[site].replace("{y}", year)):
+        furniture.insert(int(rng.integers(len(furniture) + 1)), line)
+    title = TITLES[site].replace("{w}", kind).replace("{e}", name)
+    rows = [[body], furniture] if rng.random() < below else [furniture, [body]]
+    lines = [title, *_junk(junk, rng), *rows[0], *_junk(junk, rng), *rows[1], *_junk(junk, rng)]
+    return Page(kind, "\n".join(lines), title, body, name, stars, topic, year, site, told, facts)
 
 
-def _junk(share: float, rng: np.random.Generator, most: int) -> list[str]:
+def _junk(share: float, rng: np.random.Generator, most: int = 2) -> list[str]:
     """Lines without content."""
     out = []
     for _ in range(most):
