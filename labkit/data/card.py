@@ -181,7 +181,11 @@ def _kind(feature) -> str:
     >>> from datasets import ClassLabel, List, Value
     >>> _kind(ClassLabel(names=["a", "b"])), _kind(List(List(Value("int32"), length=4)))
     ('class of 2', 'list of list of int32')
+    >>> _kind({"text": Value("string"), "start": Value("int32")})
+    'record of text, start'
     """
+    if isinstance(feature, dict):
+        return f"record of {', '.join(feature)}"
     kind = type(feature).__name__
     if kind == "ClassLabel":
         return f"class of {feature.num_classes}"

@@ -11,6 +11,8 @@ SOURCES = {
     "digits": "labkit.data.digits",
     "photos": "labkit.data.photos",
     "scenes": "labkit.data.scenes",
+    "facts": "labkit.data.facts",
+    "domains": "labkit.data.domains",
     "prose": "labkit.data.prose",
     "code": "labkit.data.code",
     "cifar10": "labkit.data.cifar10",
