@@ -137,7 +137,7 @@ def test_what_labkit_imports_is_declared():
         for name in {full.split(".")[0] for full in imports(path.read_text(encoding="utf-8"))}
         if name not in known
     }
-    assert undeclared == {("labkit.llm.endpoint", "openai")}
+    assert undeclared == {("labkit.llm.service", "openai")}
 
 
 def loaded_by(statement: str) -> list[str]:
