@@ -10,8 +10,10 @@ from importlib import import_module
 
 from labkit.llm import prompts
 from labkit.llm.completion import LLM, Completion, texts
+from labkit.llm.usage import EndpointError, Usage
 
-__all__ = ["LLM", "Completion", "endpoint", "local", "oracle", "prompts", "texts", "tiny"]
+__all__ = ["LLM", "Completion", "EndpointError", "Usage", "endpoint", "local", "oracle"]
+__all__ += ["prompts", "texts", "tiny"]
 
 _LAZY = {"endpoint": "service", "local": "models", "oracle": "grammar", "tiny": "models"}
 

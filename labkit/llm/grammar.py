@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from labkit.data import facts
 from labkit.data.build import check_seed, real, stream
 from labkit.data.facts import Fact
+from labkit.data.facts.topics import NEIGHBOUR
 from labkit.llm import captions, graph, prompts
 from labkit.llm.completion import Completion, check_request
 from labkit.llm.speaking import Typical, falsify, invent, language_of, names_in, topic, understood
@@ -123,7 +124,7 @@ class Oracle:
 
     def _message(self, rng, label: str, **mixture) -> str:
         """A text of a topic; by error, of the one that is easily confused with it."""
-        label = facts.NEIGHBOUR[label] if rng.random() < self.error else label
+        label = NEIGHBOUR[label] if rng.random() < self.error else label
         if mixture.get("other") == label:
             mixture = {}
         # As usual as the labelled texts at 0; at 1 more of the topic's words, and the most frequent of them.

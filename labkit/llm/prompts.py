@@ -251,10 +251,15 @@ def _arguments(name: str, fields: dict[str, str]) -> dict[str, Any]:
         fields["share"] = int(fields.pop("percent")) / 100
         del fields["rest"]
     if "examples" in fields:
-        lines = re.findall(r"^Example of (.+?): (.+)$", fields.pop("examples"), re.MULTILINE)
-        for given, label in [("examples", "label"), ("examples_a", "label_a"), ("examples_b", "label_b")]:
-            if label in fields:
-                fields[given] = [text for name, text in lines if name == fields[label]]
+        block, names = fields.pop("examples"), ("label", "label_a", "label_b")
+        given = {name.replace("label", "examples"): fields[name] for name in names if name in fields}
+        fields |= {name: [] for name in given}
+        for line in block.splitlines():
+            starts = {name: f"Example of {label}: " for name, label in given.items()}
+            fitting = [name for name in given if line.startswith(starts[name])]
+            if fitting:  # where one label continues the other, the longer one
+                name = max(fitting, key=lambda each: len(given[each]))
+                fields[name].append(line.removeprefix(starts[name]))
     return fields
 
 

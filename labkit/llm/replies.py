@@ -9,7 +9,7 @@ UNKNOWN = "unknown"  # what a reader says where the passages do not tell
 # "Sure! Here is a paraphrase of the text in simple words:" and the like, on a line of its own or before
 # the text; only where it ends in a colon, so that a text that begins with "Here is" is left whole.
 _PREFACE = re.compile(
-    r"^\s*(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20}[,.!:]\s*)?"
+    r"^\s*(?:(?:sure|certainly|of course|okay|ok)(?: thing)?\s*[,.!:]\s*)?"
     r"(?:here(?:'s| is| are)\b[^\n:]{0,100}:\s*)?",
     re.IGNORECASE,
 )
