@@ -1,4 +1,4 @@
-"""What book/performance.md takes from measured files: the tables of speed, notebooks and faults."""
+"""What book/performance.md takes from measured files: speed, notebooks, faults and the endpoint."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,9 @@ def substitutions(folder: Path, results: dict[str, Path]) -> dict[str, str]:
     Raises FileNotFoundError where a measured file is missing.
     """
     speed = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
-    faults, together = (
-        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("faults", "together")
+    faults, together, endpoint = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("faults", "together", "endpoint")
     )
     machine = speed["machine"]
     return {
@@ -22,6 +23,8 @@ def substitutions(folder: Path, results: dict[str, Path]) -> dict[str, str]:
         "speed": speed_table(speed["rows"]),
         "notebooks": notebook_table(results),
         "faults": measured_table(faults["columns"], faults["faults"]),
+        "endpoint": measured_table(endpoint["columns"], endpoint["rows"]),
+        "endpoint_sum": endpoint_sum(endpoint["rows"]),
         "together": measured_table(together["columns"], together["rows"]),
     }
 
@@ -78,3 +81,16 @@ def measured_table(columns: dict[str, str], rows: list[dict]) -> str:
         cells = (f"{row[key]:.3g}" if isinstance(row[key], float) else f"{row[key]}" for key in columns)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def endpoint_sum(rows: list[dict]) -> str:
+    """One sentence over all rows of the endpoint's table.
+
+    >>> endpoint_sum([{"requests": 9, "faults": 2, "lost": 0, "twice": 0}] * 2)
+    '18 requests, 4 faults; completions lost: 0, paid twice: 0.'
+    """
+    total = {name: sum(row[name] for row in rows) for name in ("requests", "faults", "lost", "twice")}
+    return (
+        f"{total['requests']} requests, {total['faults']} faults; "
+        f"completions lost: {total['lost']}, paid twice: {total['twice']}."
+    )

@@ -1,4 +1,4 @@
-"""A client in a process of its own, to be killed: ``python client.py URL FOLDER COUNT``."""
+"""A client in a process of its own, to be killed: ``python client.py URL FOLDER PROMPTS TOKENS``."""
 
 import sys
 
@@ -12,7 +12,7 @@ def prompts(count: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    url, folder, count = sys.argv[1:]
+    url, folder, count, tokens = sys.argv[1:]
     asked = llm.endpoint(MODEL, base_url=url, key_env=None, cache=folder, concurrency=4, first_wait=0.01)
-    replies = asked.complete(prompts(int(count)), max_tokens=6)
+    replies = asked.complete(prompts(int(count)), max_tokens=int(tokens))
     print(sum(reply.cached for reply in replies), asked.usage.requests, len(replies), flush=True)

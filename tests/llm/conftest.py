@@ -1,18 +1,7 @@
 import pytest
 
 from labkit import language, llm
-
-REPLIES = ("It is small.", "It is a number.", "I like it very much.")
-
-
-def trained():
-    """(model, tokenizer) that have learned a few sentences, in half a second."""
-    texts = [f"Say something about the number {n}. {REPLIES[n % 3]}" for n in range(60)]
-    tokenizer = language.tokenizer(texts, size=320)
-    model = language.causal(tokenizer, width=16, layers=1, heads=2)
-    rows = language.pack(texts, tokenizer, length=32)
-    language.fit(model, rows, steps=80, batch_size=16, lr=1e-2)
-    return model, tokenizer
+from tests.llm.server import trained
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,21 @@ FAULTS = (
 )  # fmt: skip
 
 
+SENTENCES = ("It is small.", "It is a number.", "I like it very much.")
+
+
+def trained():
+    """(model, tokenizer) that have learned a few sentences, in half a second."""
+    from labkit import language
+
+    texts = [f"Say something about the number {n}. {SENTENCES[n % 3]}" for n in range(60)]
+    tokenizer = language.tokenizer(texts, size=320)
+    model = language.causal(tokenizer, width=16, layers=1, heads=2)
+    rows = language.pack(texts, tokenizer, length=32)
+    language.fit(model, rows, steps=80, batch_size=16, lr=1e-2)
+    return model, tokenizer
+
+
 class Small:
     """Completions of a small model; one at a time, as on a machine with one core."""
 

@@ -226,7 +226,7 @@ def test_killed_in_the_middle_it_keeps_what_it_has_paid_for(start, small, tmp_pa
     """kill -9, then the same once more: nothing lost, nothing paid twice."""
     count, first = 12, 5
     server, kept = start(hold_after=first), tmp_path / "kept"
-    command = [sys.executable, client_script.__file__, server.url, str(kept), str(count)]
+    command = [sys.executable, client_script.__file__, server.url, str(kept), str(count), "6"]
     root = Path(__file__).resolve().parents[2]
     running = subprocess.Popen(
         command, cwd=root, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(root)}
