@@ -1,10 +1,13 @@
 """Small language models as ``transformers`` configurations: what is written for them runs on real ones."""
 
 import logging
+from contextlib import contextmanager
+
+import torch
 
 from labkit.seeding import seeded
 
-__all__ = ["causal", "encoder_decoder", "load", "masked"]
+__all__ = ["causal", "encoder_decoder", "load", "masked", "save"]
 
 
 def _without_kernel_advice(record: logging.LogRecord) -> bool:
@@ -37,7 +40,6 @@ def causal(
     configuration says it; nothing stops longer ones.  seed: of the weights.
     Raises ValueError for sizes below 1 and a width that the heads do not divide.
 
-    >>> import torch
     >>> model = causal(300, width=32, layers=1, heads=2)
     >>> model(torch.zeros(1, 5, dtype=torch.long)).logits.shape
     torch.Size([1, 5, 300])
@@ -53,6 +55,7 @@ def causal(
         num_key_value_heads=heads,
         max_position_embeddings=context,
         initializer_range=INITIAL,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=True,
         bos_token_id=None,
         **ids,
@@ -67,10 +70,30 @@ def causal(
         layer_types=["conv"] + ["full_attention"] * layers,
         **shared,
     )
-    return _built(Lfm2ForCausalLM, config, seed)
+    return _built(Lfm2ForCausalLM, config, seed, _open_gates)
 
 
 INITIAL = 0.1  # the usual 0.02 is for widths of thousands; at 64 learning then starts hundreds of steps late
+
+
+def _open_gates(model) -> None:
+    """Start the convolutions as plain ones: y = C * conv(B * x) with the gates B and C near 1.
+
+    Drawn at random, the gates multiply what the neighbours say by noise that depends on the token itself,
+    and look-ups are learnt several times later. The architecture has no bias to hold a constant, so one
+    coordinate of every embedding does: it starts at the same value, and the gates read it.
+    """
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        embedding[:, 0] = 3 * INITIAL
+        constant = 3 * INITIAL / embedding.square().mean(dim=1).sqrt().mean()  # as the norm hands it on
+        for layer in model.model.layers:
+            if hasattr(layer, "conv"):
+                gates = layer.conv.in_proj.weight[: 2 * embedding.shape[1]]
+                gates *= 0.3
+                gates[:, 0] = 1 / constant
+                layer.conv.conv.weight.normal_(std=0.5)
+                layer.conv.out_proj.weight *= 2
 
 
 def masked(
@@ -78,7 +101,6 @@ def masked(
 ):
     """A small encoder that fills in masked tokens (BERT). Arguments and errors as :func:`causal`.
 
-    >>> import torch
     >>> masked(300, width=32, layers=1, heads=2)(torch.zeros(1, 5, dtype=torch.long)).logits.shape
     torch.Size([1, 5, 300])
     """
@@ -108,7 +130,6 @@ def encoder_decoder(
 
     layers: of the encoder, and of the decoder.  Other arguments and errors as :func:`causal`.
 
-    >>> import torch
     >>> model = encoder_decoder(300, width=32, layers=1, heads=2)
     >>> model(torch.zeros(1, 5, dtype=torch.long), labels=torch.ones(1, 3, dtype=torch.long)).logits.shape
     torch.Size([1, 3, 300])
@@ -144,16 +165,43 @@ def load(name: str, *, kind: str = "causal", device: str = "cpu"):
     kinds = {"causal": "CausalLM", "masked": "MaskedLM", "encoder_decoder": "Seq2SeqLM"}
     if kind not in kinds:
         raise ValueError(f"kind must be one of {', '.join(kinds)}, got {kind!r}")
-    model = getattr(transformers, f"AutoModelFor{kinds[kind]}").from_pretrained(name, use_safetensors=True)
+    with _quiet():
+        model = getattr(transformers, f"AutoModelFor{kinds[kind]}").from_pretrained(
+            name, use_safetensors=True
+        )
     tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device).eval(), tokenizer
 
 
-def _built(kind, config, seed: int):
+def save(model, tokenizer, folder) -> None:
+    """Write model (safetensors) and tokenizer into a folder, which every Auto class then reads."""
+    with _quiet():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _quiet():
+    """No progress bar for a model that takes a millisecond: it would end up in a notebook's outputs."""
+    from transformers.utils import logging as progress
+
+    shown = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            progress.enable_progress_bar()
+
+
+def _built(kind, config, seed: int, then=None):
     with seeded(seed):
-        return kind(config).eval()
+        model = kind(config)
+        if then is not None:
+            then(model)
+    return model.eval()
 
 
 def _vocabulary(vocabulary) -> tuple[int, dict[str, int]]:

@@ -17,7 +17,8 @@ def tokenizer(texts: Iterable[str], *, size: int = 1024, special: Sequence[str] 
     the vocabulary; and decoding gives it back exactly. Digits stand alone. Ids 0, 1, 2 are padding, end
     of text and mask; then ``special``. Padding is on the left, as generation wants it.
 
-    texts: str, at least one.  size: of the vocabulary, at least 259 and the number of ``special``.
+    texts: str, at least one.  size: of the vocabulary, at least 259 and the number of ``special``; few texts
+    give a smaller one, where nothing is left to join.
     special: further tokens that never split.
     Raises ValueError for no texts or a size that is too small; TypeError where a text is no str.
 
