@@ -33,7 +33,7 @@ _NOTES = ("written for the weekend edition", "tell a friend", "all rights reserv
 # The forms of four sites. {k} stars, {t} topic, {s} {n} {o} a fact, {y} year, {e} entity, {w} kind of page.
 RATINGS = ("rating: {k} of 5 stars", "our verdict: {k} stars", "score {k} out of 5", "stars: {k}")
 SECTIONS = ("filed under: {t}", "section: {t}", "more in {t}", "topic: {t}")
-BOXES = ("{s}: {n} {o}.", "{n} ({s}): {o}.", "{s}, {n}, {o}.", "{o} = {n} of {s}.")
+BOXES = ("{s}: {n} {o}.", "{n} ({s}): {o}.", "{o}: {n} ({s}).", "{o} = {n} of {s}.")
 DATES = ("date: {y}", "published {y}", "{y} edition", "last change {y}")
 TITLES = ("{w}: {e}", "{e} | {w}", "all about {e} | {w}", "{w} of {e}")
 _FIXED = re.sub(r"\{.\}", " ", " ".join((*RATINGS, *SECTIONS, *DATES, *TITLES, "review article")))
@@ -91,6 +91,7 @@ def pages(
     *,
     kinds: tuple[str, ...] = ("review", "article"),
     sites: int = 4,
+    topics: int = 8,
     below: float = 0.5,
     told: int = 2,
     junk: float = 0.5,
@@ -99,14 +100,15 @@ def pages(
 ) -> list[Page]:
     """Draw pages about entities of a world.
 
-    kinds: which, equally often. sites: how many, 1 to 4; each has its own forms of furniture. below: the
-    probability that the furniture stands below the text, not above. told: how many facts the text
-    states, at most. junk: the probability of each of six lines that say nothing. typicality: of an
-    article's text, see :func:`~labkit.data.facts.message`.
+    kinds: which, equally often. sites: how many, 1 to 4; each has its own forms of furniture. topics: of
+    articles, the first so many of TOPICS. below: the probability that the furniture stands below the text,
+    not above. told: how many facts the text states, at most. junk: the probability of each of six lines that
+    say nothing. typicality: of an article's text, see :func:`~labkit.data.facts.message`.
     Raises ValueError where the world has no entity to write about.
     """
     count = build.check_count("count", count)
     sites = build.check_count("sites", sites, high=len(RATINGS))
+    topics = build.check_count("topics", topics, high=len(TOPICS))
     told = build.check_count("told", told, low=0)
     junk, below = build.real("junk", junk, 0, 1), build.real("below", below, 0, 1)
     known: dict[str, list[Fact]] = {}
@@ -127,18 +129,18 @@ def pages(
         name = pools[kind][rng.integers(len(pools[kind]))]
         facts = [known[name][k] for k in rng.permutation(len(known[name]))]
         site = int(rng.integers(sites))
-        out.append(_page(kind, name, facts[:told], sorted(facts), site, below, junk, typicality, rng))
+        out.append(_page(kind, name, facts[:told], sorted(facts), site, topics, below, junk, typicality, rng))
     return [out[i] for i in rng.permutation(count)]
 
 
-def _page(kind, name, told, facts, site, below, junk, typicality, rng) -> Page:
+def _page(kind, name, told, facts, site, topics, below, junk, typicality, rng) -> Page:
     stars = topic = None
     if kind == "review":
         stars = int(rng.integers(1, 6))
         text = review(stars, rng=rng)
         mark = RATINGS[site].replace("{k}", str(stars))
     else:
-        topic = TOPICS[rng.integers(len(TOPICS))]
+        topic = TOPICS[rng.integers(topics)]
         text = " ".join(message(topic, typicality=typicality, words=(4, 6), rng=rng) for _ in range(2))
         mark = SECTIONS[site].replace("{t}", topic)
     body = f"{grammar.document(told, rng=rng)} {text}".strip()
