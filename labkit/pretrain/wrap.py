@@ -117,13 +117,14 @@ def rephrase(
     max_tokens: int = 256,
     temperature: float = 0.0,
     shortest: float = 0.25,
+    keep_cut: bool = False,
     seed: int = 0,
 ) -> Rephrased:
     """Say each passage in a style.
 
     llm: any role of ``labkit.llm``.  style: one of :data:`STYLES` or of ``labkit.llm.prompts.STYLES``.
     max_tokens, temperature, seed: of the request.  shortest: a reply with fewer words than this share of
-    the passage's, in [0, 1], is left out, as are empty ones and those that ``max_tokens`` cut.
+    the passage's, in [0, 1], is left out, as are empty ones and, without ``keep_cut``, cut ones.
     Raises ValueError for another style, an empty passage, or shortest outside its range.
 
     >>> from labkit.llm import oracle
@@ -141,7 +142,7 @@ def rephrase(
         text = clean(reply.text)
         if not text:
             left_out[place] = "empty"
-        elif reply.finish == "length":
+        elif reply.finish == "length" and not keep_cut:
             left_out[place] = "cut"
         elif len(text.split()) < shortest * len(passage.split()):
             left_out[place] = "short"

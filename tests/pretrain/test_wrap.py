@@ -123,6 +123,7 @@ def test_bad_replies_are_left_out_and_named():
     assert [(each.text, each.source) for each in said.kept] == [("one two three", 2)]
     cut = rephrase(Parrot(["one two three"] * 3, finish="length"), passages, "easy")
     assert cut.left_out == {0: "cut", 1: "cut", 2: "cut"}
+    assert len(rephrase(Parrot(["a b c"] * 3, finish="length"), passages, "easy", keep_cut=True).kept) == 3
     assert len(rephrase(Parrot(["one"] * 3), passages, "easy", shortest=0).kept) == 3
 
 
