@@ -227,18 +227,23 @@ class Refiner:
     llm: has ``complete(prompts, max_tokens=) -> [a completion with .text, ...]``, greedy: `labkit.llm`.
     level: "doc" is shown the document's beginning, "chunk" its numbered lines, chunk by chunk.
     max_tokens, tokenize: how much is shown at once, see :func:`split_chunks`.  answer: tokens of a program.
-    Raises TypeError for an llm without ``complete``, ValueError for another level.
+    words: of each line that are shown, None for all; a few are enough for a tiny model, and cost less.
+    Raises TypeError for an llm without ``complete``, ValueError for another level or words below 1.
     """
 
-    def __init__(self, llm, *, level: str = "chunk", max_tokens=1500, tokenize=str.split, answer: int = 256):
+    def __init__(self, llm, *, level="chunk", max_tokens=1500, tokenize=str.split, answer=256, words=None):
         _check("", level)
         if not callable(getattr(llm, "complete", None)):
             raise TypeError(f"llm must have a method complete(prompts), {type(llm).__name__} has none")
-        self.llm, self.level, self.answer = llm, level, answer
+        if words is not None and words < 1:
+            raise ValueError(f"words must be None or at least 1, got {words}")
+        self.llm, self.level, self.answer, self.words = llm, level, answer, words
         self.size = {"max_tokens": max_tokens, "tokenize": tokenize}
 
     def prompts(self, text: str) -> list[str]:
         """For one document: one prompt at level "doc", one per chunk at level "chunk"."""
+        if self.words is not None:
+            text = "\n".join(" ".join(line.split(" ")[: self.words]) for line in text.split("\n"))
         shown = split_chunks(text, **self.size)
         if self.level == "doc":
             shown = ["\n".join(text.split("\n")[: shown[0].count("\n") + 1])]
