@@ -1,9 +1,14 @@
 """Language models in roles: paraphraser, generator, relabeller, judge, teacher, reader.
 
-One interface, :class:`~labkit.llm.completion.LLM`, three tiers: :func:`oracle` speaks the grammar of the
-data sets and has knobs for its faults; :func:`local` is any causal model of ``transformers``
-(:func:`tiny` is the one that labkit ships); :func:`endpoint` is any service with the OpenAI protocol.
-A method takes ``llm`` as an argument and never knows the tier.
+One interface, :class:`LLM`, three tiers: :func:`oracle` speaks the grammar of the data sets and has knobs
+for its faults; :func:`local` is any causal model of ``transformers`` (:func:`tiny` is the one that labkit
+ships); :func:`endpoint` is any service with the OpenAI protocol. A method takes ``llm`` as an argument and
+never knows the tier. What is asked for is written by ``labkit.llm.prompts``.
+
+.. autofunction:: labkit.llm.oracle
+.. autofunction:: labkit.llm.local
+.. autofunction:: labkit.llm.tiny
+.. autofunction:: labkit.llm.endpoint
 """
 
 from importlib import import_module

@@ -29,7 +29,7 @@ class Thing(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What a caption says: the objects, the ground or "", the look (see :data:`LOOKS`)."""
+    """What a caption says: the objects, the ground or "", the look (see ``LOOKS``)."""
 
     things: tuple[Thing, ...]
     ground: str

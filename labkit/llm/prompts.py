@@ -2,7 +2,7 @@
 
 They are plain English that any instruct model follows, and short, because small models pay for every
 token. Each ends in a cue (``Answer:``); the reply follows after one space, so that a model trained on
-them reads ``prompt + " " + reply``. :data:`INSTRUCTIONS` lists them all, each with its builder and the
+them reads ``prompt + " " + reply``. ``INSTRUCTIONS`` lists them all, each with its builder and the
 function that reads its replies.
 
 >>> print(rewrite("Balo was born in Tir.", "qa"))
@@ -50,14 +50,14 @@ class Instruction(NamedTuple):
 
 
 def rewrite(text: str, style: str) -> str:
-    """Ask for the text in another style: one of :data:`STYLES`, or ValueError."""
+    """Ask for the text in another style: one of ``STYLES``, or ValueError."""
     return _fill("rewrite", style=_style(style, STYLES), text=_text("text", text))
 
 
 def answer(question: str, passages: Sequence[str]) -> str:
     """Ask a question about passages, which are numbered from 1; the reply may be "unknown".
 
-    Raises ValueError for none or more than :data:`PASSAGES` of them.
+    Raises ValueError for none or more than ``PASSAGES`` of them.
 
     >>> print(answer("Where was Balo born?", ["Balo was born in Tir.", "Ona lives in Ur."]))
     Answer the question from the passages in a few words, or say unknown.
@@ -145,7 +145,7 @@ def classify(text: str, labels: Sequence[str]) -> str:
 
 
 def caption(text: str, style: str) -> str:
-    """Ask for a picture's caption in another form: one of :data:`CAPTION_STYLES`, or ValueError."""
+    """Ask for a picture's caption in another form: one of ``CAPTION_STYLES``, or ValueError."""
     return _fill("caption", style=_style(style, CAPTION_STYLES), text=_line("text", text))
 
 

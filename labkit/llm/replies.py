@@ -31,7 +31,7 @@ def parse_text(reply: str) -> str:
 
 
 def parse_answer(reply: str) -> str:
-    """A short answer: the first line, without the full stop; "unknown" in any spelling is :data:`UNKNOWN`.
+    """A short answer: the first line, without the full stop; "unknown" in any spelling is ``UNKNOWN``.
 
     >>> parse_answer("Answer: Tir.\\nThe first passage says so."), parse_answer("Unknown.")
     ('Tir', 'unknown')
