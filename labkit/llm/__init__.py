@@ -9,6 +9,9 @@ never knows the tier. What is asked for is written by ``labkit.llm.prompts``.
 .. autofunction:: labkit.llm.local
 .. autofunction:: labkit.llm.tiny
 .. autofunction:: labkit.llm.endpoint
+.. autoclass:: labkit.llm.service.Endpoint
+   :members:
+.. autoclass:: labkit.llm.usage.Failure
 """
 
 from importlib import import_module

@@ -18,7 +18,7 @@ __all__ = ["Oracle", "oracle"]
 
 
 class Oracle:
-    """See :func:`oracle`."""
+    """See :func:`labkit.llm.oracle`."""
 
     name = "oracle"
 

@@ -10,7 +10,7 @@ __all__ = ["Local", "local", "tiny"]
 
 
 class Local:
-    """See :func:`local`."""
+    """See :func:`labkit.llm.local`."""
 
     def __init__(self, model, tokenizer, *, name: str, chat: bool, batch_size: int, logprobs: bool):
         self.model, self.tokenizer, self.name = model, tokenizer, name

@@ -18,7 +18,7 @@ __all__ = ["Endpoint", "EndpointError", "Failure", "Usage", "endpoint"]
 
 
 class Settings(NamedTuple):
-    """The arguments of :func:`endpoint`, checked.  errors: the client's module.  secret: the key or None."""
+    """The arguments of :func:`labkit.llm.endpoint`, checked.  errors: the client's module.  secret: the key or None."""
 
     model: str
     secret: str | None
@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 class Endpoint:
-    """See :func:`endpoint`.  usage: since the object was made.  last: of the last ``complete``."""
+    """See :func:`labkit.llm.endpoint`.  usage: since the object was made.  last: of the last ``complete``."""
 
     def __init__(self, client, settings: Settings, cache: Cache | None):
         self.name = settings.model
