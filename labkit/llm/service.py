@@ -18,7 +18,7 @@ __all__ = ["Endpoint", "EndpointError", "Failure", "Usage", "endpoint"]
 
 
 class Settings(NamedTuple):
-    """The arguments of :func:`labkit.llm.endpoint`, checked.  errors: the client's module.  secret: the key or None."""
+    """The arguments of ``endpoint``, checked.  errors: the client's module.  secret: the key or None."""
 
     model: str
     secret: str | None
