@@ -40,8 +40,11 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
-# Methods that build on another one because their papers do: (importing, imported).
-BUILDS_ON: set[tuple[str, str]] = set()
+# Methods that build on another one because their papers do, or that fill several files: (importing, imported).
+BUILDS_ON = {
+    ("pretrain.restructured_pages", "pretrain.restructured_pretraining"),
+    ("pretrain.restructured_tasks", "pretrain.restructured_pretraining"),
+}
 
 HEAVY = ["IPython", "datasets", "distributed", "ipywidgets", "matplotlib", "openai", "pandas"]
 HEAVY += ["papermill", "scipy", "skimage", "sklearn", "tokenizers", "transformers"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-from sitegen import guides, ledger, pages, performance, staging, toc
+from sitegen import guides, ledger, models, pages, performance, staging, toc
 
 
 class Content(NamedTuple):
@@ -150,6 +150,7 @@ def site_files(root: Path, content: Content) -> tuple[dict[str, bytes], list[str
     values = {
         "index": counters(content) | {"repository": f"[repository]({repository})"},
         "how-to-read": content.guide,
+        "models": models.substitutions(book / "models"),
         "performance": performance.substitutions(book / "performance", content.results),
         "paths": guides.paths(content.parts, content.papers, content.weeks, content.times, rows_of),
     }

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import labkit_book
 import pytest
-from sitegen import ledger, pages, performance, render, staging, toc
+from sitegen import ledger, models, pages, performance, render, staging, toc
 
 from labkit.papers import PARTS, Chapter, Part
 from labkit.show import VERDICT_SYMBOLS
@@ -17,7 +17,7 @@ PICTURE = base64.b64encode(bytes(range(256)) * 4).decode()
 URI = f"data:image/webp;base64,{PICTURE}"
 
 
-@pytest.mark.parametrize("module", [ledger, pages, performance, staging, toc])
+@pytest.mark.parametrize("module", [ledger, models, pages, performance, staging, toc])
 def test_examples_run(module):
     assert doctest.testmod(module).failed == 0
 
