@@ -40,7 +40,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
-# Methods that build on another one because their papers do, or that fill several files: (importing, imported).
+# Methods that build on another one as their papers do, or that fill several files: (importing, imported).
 BUILDS_ON = {
     ("pretrain.restructured_pages", "pretrain.restructured_pretraining"),
     ("pretrain.restructured_tasks", "pretrain.restructured_pretraining"),
