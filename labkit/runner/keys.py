@@ -176,7 +176,7 @@ def _changed(what: str, recorded: str, current: str | None) -> list[str]:
 
 @lru_cache
 def fingerprint(name: str) -> str | None:
-    """The hash of data or of shipped weights today, your own folders included; None where they are not here."""
+    """The hash of data or shipped weights today, your own folders included; None where they are not here."""
     from labkit import data, weights
 
     kind, _, which = name.partition("/")
