@@ -15,6 +15,12 @@ WIDTHS = """() => {
 }"""
 MATHEMATICS = """() => [document.querySelectorAll(".math").length,
   document.querySelectorAll("mjx-container").length, document.querySelectorAll("mjx-merror").length]"""
+# Wide formulas can be scrolled to the right; what lies to the left of their box can't be reached.
+FORMULAS_CUT = """() => [...document.querySelectorAll("div.math")].filter((box) => {
+  const left = (element) => element.getBoundingClientRect().left;
+  const formula = box.querySelector("mjx-math");
+  return formula && left(formula) + box.scrollLeft < left(box) - 1;
+}).length"""
 PICTURES = """async () => {
   const pictures = [...document.images];
   pictures.forEach((picture) => { picture.loading = "eager"; });
@@ -36,6 +42,8 @@ def test_every_page_is_sound(site, open_page, phone, scheme):
         written, shown, wrong = page.evaluate(MATHEMATICS)
         if wrong or shown < written:
             found.append(f"{path}: {written} formulas, {shown} typeset, {wrong} with errors")
+        if cut := page.evaluate(FORMULAS_CUT):
+            found.append(f"{path}: {cut} formulas are cut off on the left")
         for violation in axe.run(page, options=OPTIONS).response["violations"]:
             if violation["impact"] in SERIOUS:
                 nodes = "; ".join(node["html"][:160] for node in violation["nodes"][:3])
