@@ -204,7 +204,7 @@ def _summary(root: Path, modules: list[str]) -> str:
 def counters(content: Content) -> dict[str, int]:
     """The figures on the front page."""
     judged = [row for row in content.rows if row["verdict"]]
-    begun = {row["paper"] for row in content.rows if row["status"] != "planned"}
+    begun = {row["paper"] for row in content.rows if not pages.is_planned([row])}
     return {
         "papers": len(content.papers),
         "judged": len({row["paper"] for row in judged}),

@@ -83,8 +83,8 @@ def progress(chosen: list, rows: dict[str, list[dict]]) -> str:
 
 
 def is_planned(rows: list[dict]) -> bool:
-    """Whether a paper with these rows of the ledger is still to be written."""
-    return all(row["status"] == "planned" for row in rows)
+    """Whether a paper with these rows of the ledger is still to come: no claim of it was ever judged."""
+    return all(row["status"] in ("planned", "not judged") for row in rows)
 
 
 def _suffix(name: str, notebooks: set[str]) -> str:
