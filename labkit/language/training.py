@@ -110,9 +110,10 @@ def fit(
     """Train a causal language model, in place, on rows of tokens.
 
     tokens: int64[N, T], padded on the right.  mask: bool[N, T], True where a token counts in the loss;
-    where None, all but padding.  steps, batch_size (rows), lr, seed and ``settings``: as
+    where None, all but padding.  A row in which nothing counts, such as a last one of :func:`pack` with a
+    single token, is left out.  steps, batch_size (rows), lr, seed and ``settings``: as
     :func:`labkit.training.fit` (schedule, weight_decay, ema, loss ...).
-    Raises ValueError as that, and where the mask's shape differs or nothing counts.
+    Raises ValueError as that, and where the mask's shape differs or nothing counts in any row.
 
     >>> from labkit import language
     >>> model = language.causal(300, width=32, layers=1, heads=2)
@@ -121,8 +122,9 @@ def fit(
     """
     labels = targets(model, tokens, mask)
     counted = (labels[:, 1:] != IGNORED).any(dim=1)
-    if not counted.all():
-        raise ValueError(f"every row must have a token that counts; {int((~counted).sum())} have none")
+    if not counted.any():
+        raise ValueError(f"tokens must have one that counts in some row; in none of {len(tokens)} there is")
+    tokens, labels = tokens[counted], labels[counted]
     settings.setdefault("loss", next_token_loss)
     return training.fit(
         model, tokens, labels, steps=steps, batch_size=batch_size, lr=lr, seed=seed, **settings

@@ -32,3 +32,7 @@ def __getattr__(name: str):
     found = getattr(import_module(f"labkit.llm.{_LAZY[name]}"), name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -105,7 +105,17 @@ def test_bad_input(words):
         language.pairs(["a dog"], ["ran"], words, length=3)
     with pytest.raises(ValueError, match="mask must have the shape of tokens"):
         language.fit(model, tokens, mask=torch.ones(2, 3), steps=1)
-    with pytest.raises(ValueError, match="2 have none"):
+    with pytest.raises(ValueError, match="must have one that counts"):
         language.fit(model, tokens, mask=torch.zeros(2, 4, dtype=torch.bool), steps=1)
     with pytest.raises(ValueError, match="tokens must be int64"):
         language.fit(model, tokens[0], steps=1)
+
+
+def test_a_row_in_which_nothing_counts_is_left_out():
+    """A single token at the end of a packed corpus has nothing to predict, and is no reason to stop."""
+    rows = torch.tensor([[5, 6, 7, 8], [9, 0, 0, 0]])
+    fits = []
+    for tokens in (rows, rows[:1]):
+        model = language.causal(16, width=16, layers=1, heads=2, seed=0)
+        fits.append(language.fit(model, tokens, steps=3, batch_size=1, seed=0).losses)
+    assert torch.equal(*fits)

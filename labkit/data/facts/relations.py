@@ -15,7 +15,6 @@ __all__ = [
     "Fact",
     "Relation",
     "check_relation",
-    "inverse_is_unique",
 ]
 
 
@@ -81,8 +80,3 @@ def check_relation(relation: str) -> Relation:
     if relation not in RELATIONS:
         raise ValueError(f"no relation is called {relation!r}; {suggest(relation, RELATIONS)}")
     return RELATIONS[relation]
-
-
-def inverse_is_unique(relation: str) -> bool:
-    """Whether the object alone tells the subject ("who leads X" and "what does X lead")."""
-    return check_relation(relation).one_subject
