@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from labkit import training
 from labkit.seeding import generator
 
-__all__ = ["MARKERS", "ROLES", "Encoded", "FactAware", "Field", "add_roles", "encode", "fit"]
+__all__ = ["MARKERS", "ROLES", "Encoded", "FactAware", "Field", "add_roles", "attention", "encode", "fit"]
 __all__ += ["labels", "linearize", "nats_per_token", "random_roles", "slot_accuracy", "write"]
 
 ROLES = ("none", "subject", "relation", "object")  # the role ids 0, 1, 2, 3
@@ -86,12 +86,13 @@ def encode(
         raise ValueError(
             f"inputs and languages must be as many, and not none: {len(inputs)}, {len(languages)}"
         )
-    rows = []
+    rows, known = [], {}  # a field's tokens, which occurs many times, are looked up once
     for facts, language in zip(inputs, languages, strict=True):
         row = []
         for field in linearize(facts, language, markers=markers):
-            ids = tokenizer(field.text, add_special_tokens=False)["input_ids"]
-            row += [(token, field.role) for token in ids]
+            if field.text not in known:
+                known[field.text] = tokenizer(field.text, add_special_tokens=False)["input_ids"]
+            row += [(token, field.role) for token in known[field.text]]
         rows.append([*row, (tokenizer.eos_token_id, 0)])
     longest = max(map(len, rows))
     tokens = torch.full((len(rows), longest), tokenizer.pad_token_id)
@@ -130,11 +131,10 @@ class FactAware(nn.Module):
             )
         return self.model.get_input_embeddings()(tokens) + self.roles(roles)
 
-    def forward(self, tokens: Tensor, roles: Tensor, mask: Tensor, labels: Tensor):
-        """What the model gives, loss included, for labels int64[B, T]."""
-        return self.model(
-            inputs_embeds=self.embed(tokens, roles), attention_mask=mask, labels=labels, use_cache=False
-        )
+    def forward(self, tokens: Tensor, roles: Tensor, mask: Tensor, labels: Tensor, **settings):
+        """What the model gives, loss included, for labels int64[B, T]; settings as the model's own."""
+        settings |= dict(attention_mask=mask, labels=labels, use_cache=False)
+        return self.model(inputs_embeds=self.embed(tokens, roles), **settings)
 
     def generate(self, tokens: Tensor, roles: Tensor, mask: Tensor, **settings) -> Tensor:
         """Token ids int64[B, T] that the decoder writes; settings as those of ``model.generate``."""
@@ -163,10 +163,11 @@ def random_roles(encoded: Encoded, *, vocabulary: int, seed: int = 0) -> Encoded
     return encoded._replace(roles=drawn[encoded.tokens] * encoded.mask)
 
 
-def _outputs(model: nn.Module, encoded: Encoded, wanted: Tensor):
+def _outputs(model: nn.Module, encoded: Encoded, wanted: Tensor, **settings):
     if isinstance(model, FactAware):
-        return model(*encoded, wanted)
-    return model(input_ids=encoded.tokens, attention_mask=encoded.mask, labels=wanted, use_cache=False)
+        return model(*encoded, wanted, **settings)
+    settings |= dict(attention_mask=encoded.mask, labels=wanted, use_cache=False)
+    return model(input_ids=encoded.tokens, **settings)
 
 
 def _loss(model: nn.Module, packed: Tensor, wanted: Tensor, **_) -> Tensor:
@@ -193,6 +194,27 @@ def nats_per_token(model: nn.Module, encoded: Encoded, wanted: Tensor, *, batch_
         counted = int((sentences != IGNORED).sum())
         total += float(_loss(model, part.to(device), sentences.to(device))) * counted
     return total / int((wanted != IGNORED).sum())
+
+
+@torch.no_grad()
+def attention(model: nn.Module, encoded: Encoded, wanted: Tensor) -> Tensor:
+    """Where the last layer of the decoder looks while it writes: float[B, heads, written, read].
+
+    Weights of the cross-attention to the encoder's tokens, each row of sum 1, for the sentences of
+    :func:`labels`. The fast implementations of attention never form them: this sets the model's to
+    "eager", the one that does, and it stays so. Raises ValueError for a model that gives none all the same.
+    """
+    inner = model.model if isinstance(model, FactAware) else model
+    if hasattr(inner, "set_attn_implementation"):
+        inner.set_attn_implementation("eager")
+    model.eval()
+    seen = _outputs(model, encoded, wanted, output_attentions=True).get("cross_attentions") or (None,)
+    if seen[-1] is None:
+        raise ValueError(
+            f"model must give cross-attentions, {type(inner).__name__} gives none: "
+            'load it with attn_implementation="eager"'
+        )
+    return seen[-1]
 
 
 @torch.no_grad()

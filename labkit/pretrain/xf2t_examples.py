@@ -1,9 +1,11 @@
-"""Pairs of English facts and sentences in three languages, with names whose ends are hard to see.
+"""Pairs of English facts and sentences in other languages, with names whose ends are hard to see.
 
-The sentences are those of the facts grammar (English and two invented languages with another order of
-words). Names have one or two words. In some, the second word is a relation's label, as in *City of Joy* or
-*The Director*: then the string "Ba teacher mayor Fi" has two readings, and only structure tells which is
-meant. How many names are so is a setting of this module, ``ambiguity``, and not a property of any real data.
+The sentences are those of the facts grammar (two invented languages with an order of words of their own,
+and English). The world is small, four relations and sixteen syllables, so that a model of a hundred
+thousand weights learns it in seconds. Names have one or two words. In some, one word is a relation's label,
+as in *Teacher's Village*: then the string "Ba teacher employer Fi" has two readings, and only structure
+tells which is meant. How many names are so is a setting of this module, ``ambiguity``, and not a property
+of any real data.
 """
 
 from collections.abc import Sequence
@@ -13,20 +15,16 @@ import numpy as np
 
 from labkit.data import facts
 
-__all__ = ["LABELS", "Pairs", "masked_copies", "pairs", "vocabulary"]
+__all__ = ["LABELS", "Pairs", "masked_copies", "pairs", "sentence", "vocabulary"]
 
 LABELS = {
     "born_in": "birthplace",
     "lives_in": "residence",
     "works_for": "employer",
     "taught_by": "teacher",
-    "based_in": "headquarters",
-    "led_by": "director",
-    "makes": "product",
-    "mayor": "mayor",
-    "designed_by": "designer",
 }
-NAMES = [syllable for syllable in facts.SYLLABLES if syllable[0].isupper()][:24]
+LANGUAGES = ("tavi", "orsk")  # that the sentences are in by default: not the language of the facts
+NAMES = [syllable for syllable in facts.SYLLABLES if syllable[0].isupper()][:16]
 
 
 class Pairs(NamedTuple):
@@ -50,17 +48,17 @@ def pairs(
     count: int,
     *,
     rng: np.random.Generator,
-    languages: Sequence[str] = facts.LANGUAGES,
+    languages: Sequence[str] = LANGUAGES,
     ambiguity: float = 0.3,
 ) -> Pairs:
     """Draw pairs, the languages in turn. One fact each, with one wording per relation and language.
 
-    ambiguity: of the names with two words (half of all), the share whose second word is a label, in [0, 1].
+    ambiguity: of the names with two words (half of all), the share in which one word is a label, in [0, 1].
     Raises ValueError for a count below 1, another language, or an ambiguity outside [0, 1].
 
     >>> drawn = pairs(3, rng=np.random.default_rng(0), ambiguity=0)
     >>> drawn.languages
-    ['english', 'tavi', 'orsk']
+    ['tavi', 'orsk', 'tavi']
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -78,7 +76,7 @@ def pairs(
         language = languages[i % len(languages)]
         drawn.facts.append([(subject, LABELS[relation], obj)])
         drawn.languages.append(language)
-        drawn.sentences.append(_sentence(relation, subject, obj, language))
+        drawn.sentences.append(sentence(relation, subject, obj, language))
         drawn.names.append([subject, obj])
     return drawn
 
@@ -100,7 +98,7 @@ def vocabulary() -> list[str]:
         word.strip(".,")
         for relation in LABELS
         for language in facts.LANGUAGES
-        for word in _sentence(relation, "Ba", "Be", language).split()
+        for word in sentence(relation, "Ba", "Be", language).split()
     }
     return sorted({*frame, *LABELS.values(), *NAMES, *words})
 
@@ -114,8 +112,18 @@ def _name(rng: np.random.Generator, ambiguity: float) -> str:
     return f"{word} {second}" if rng.random() < 0.5 else f"{second} {word}"
 
 
-def _sentence(relation: str, subject: str, obj: str, language: str) -> str:
-    """The grammar's sentence, said of two names that it knows, which are then exchanged for ours."""
+def sentence(relation: str, subject: str, obj: str, language: str) -> str:
+    """What the grammar says: of two names that it knows, which are then exchanged for these.
+
+    relation: one of ``LABELS``.  language: one of ``facts.LANGUAGES``. Raises ValueError for others.
+
+    >>> sentence("works_for", "Ba teacher", "Fi", "tavi")
+    'ka Ba teacher ne Fi sova.'
+    """
+    if relation not in LABELS:
+        raise ValueError(f"relation must be among {tuple(LABELS)}, got {relation!r}")
+    if language not in facts.LANGUAGES:
+        raise ValueError(f"language must be among {facts.LANGUAGES}, got {language!r}")
     kinds, rng = facts.RELATIONS[relation], np.random.default_rng(0)
     first = second = facts.name(kinds.subject_kind, rng)
     while first == second:

@@ -7,8 +7,9 @@ import torch
 from labkit import language
 from labkit.data import facts
 from labkit.pretrain import xf2t, xf2t_examples
+from labkit.pretrain.xf2t_chrf import chrf
 
-FACTS = [("Ba teacher", "mayor", "Fi"), ("Ba teacher", "residence", "Go De")]
+FACTS = [("Ba teacher", "employer", "Fi"), ("Ba teacher", "residence", "Go De")]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_markers_stay_whole(words):
 
 
 def test_two_readings_of_one_string_differ_in_their_roles_alone(words):
-    one, other = [("Ba teacher", "mayor", "Fi")], [("Ba", "teacher", "mayor Fi")]
+    one, other = [("Ba teacher", "employer", "Fi")], [("Ba", "teacher", "employer Fi")]
     a, b = (xf2t.encode(words, [each], ["tavi"], markers=False) for each in (one, other))
     assert torch.equal(a.tokens, b.tokens) and not torch.equal(a.roles, b.roles)
 
@@ -130,6 +131,29 @@ def test_nats_per_token_is_the_loss_over_all(words, plain):
     assert got == pytest.approx(float(whole), rel=1e-4)
 
 
+@pytest.mark.parametrize("roles", [True, False])
+def test_attention_to_what_is_read(words, plain, roles):
+    """Also where transformers chose an implementation that forms no weights; padding gets none."""
+    assert plain.config._attn_implementation == "sdpa"
+    encoded, wanted = (
+        xf2t.encode(words, [FACTS, FACTS[:1]], ["tavi", "orsk"]),
+        xf2t.labels(words, ["Fi", "Go"]),
+    )
+    before = xf2t.nats_per_token(plain, encoded, wanted)
+    seen = xf2t.attention(xf2t.add_roles(plain) if roles else plain, encoded, wanted)
+    assert seen.shape == (2, 2, *wanted.shape[1:], *encoded.tokens.shape[1:])
+    torch.testing.assert_close(seen.sum(dim=-1), torch.ones(seen.shape[:-1]))
+    assert (seen[1, :, :, encoded.mask[1] == 0] == 0).all()
+    assert xf2t.nats_per_token(plain, encoded, wanted) == pytest.approx(before, rel=1e-4)
+
+
+def test_attention_of_a_model_that_gives_none(words, plain, monkeypatch):
+    encoded, wanted = xf2t.encode(words, [FACTS], ["tavi"]), xf2t.labels(words, ["Fi"])
+    monkeypatch.setattr(plain, "set_attn_implementation", lambda name: None)
+    with pytest.raises(ValueError, match="T5ForConditionalGeneration gives none"):
+        xf2t.attention(plain, encoded, wanted)
+
+
 def test_random_roles_hang_on_the_token_alone(words):
     data = drawn(30)
     encoded = xf2t.encode(words, data.facts, data.languages)
@@ -151,6 +175,28 @@ def test_slots_are_counted_one_by_one():
     assert score("ka Ba ne Fe kavolo.") == 50
     assert score("ka Fe ne Ba Di kavolo.") == 0
     assert score("Ba Di lives in Fe.") == 0
+
+
+def test_chrf_by_hand():
+    """Worked out on paper: letters 3 of 4 and 3 of 3, pairs 2 of 3 and 2 of 2, triples 1 of 2 and 1 of 1."""
+    precision, recall = (3 / 4 + 2 / 3 + 1 / 2) / 3, 1.0
+    for beta in (1.0, 2.0):
+        wanted = 100 * (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+        assert chrf(["abcd"], ["a bc"], order=3, beta=beta) == pytest.approx(wanted)
+    # Counts are of the whole set: letters 2 of 4 and 2 of 3; pairs 1 of 2 and 1 of 1.
+    precision, recall = (2 / 4 + 1 / 2) / 2, (2 / 3 + 1 / 1) / 2
+    wanted = 100 * 5 * precision * recall / (4 * precision + recall)
+    assert chrf(["ab", "xy"], ["ab", "z"], order=2) == pytest.approx(wanted)
+    # A letter that is written twice and wanted once is right once.
+    assert chrf(["aa"], ["a"], order=1, beta=1) == pytest.approx(100 * 2 * 0.5 / 1.5)
+
+
+def test_chrf_at_its_ends():
+    said = ["ka Ba ne Fi sova.", "em dusk Go ra Ka."]
+    assert chrf(said, said) == pytest.approx(100)
+    assert chrf(["xyz"], ["abc"]) == 0 and chrf([""], ["abc"]) == 0
+    assert chrf(["abc d"], ["a bcd"]) == pytest.approx(100)  # blanks do not count; short texts are no fault
+    assert chrf(["ab"], ["abab"]) < chrf(["abab"], ["ab"])  # a lack weighs more than a surplus
 
 
 def test_the_examples_say_their_facts():
@@ -198,6 +244,15 @@ def test_bad_input(words, plain):
         xf2t.slot_accuracy(["a"], ["b"], [["x"]])
     with pytest.raises(ValueError, match="as many"):
         xf2t.slot_accuracy(["a"], [], [])
+    for wrong in ({"order": 0}, {"beta": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            chrf(["a"], ["a"], **wrong)
+    with pytest.raises(ValueError, match="texts and references must be as many"):
+        chrf([], [])
+    with pytest.raises(ValueError, match="relation must be among"):
+        xf2t_examples.sentence("eats", "Ba", "Fi", "tavi")
+    with pytest.raises(ValueError, match="language must be among"):
+        xf2t_examples.sentence("lives_in", "Ba", "Fi", "latin")
     for wrong in ({"count": 0}, {"ambiguity": 2}, {"languages": ("latin",)}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             xf2t_examples.pairs(**{"count": 3, "rng": np.random.default_rng(0), **wrong})
