@@ -20,12 +20,12 @@ from labkit.llm import captions, prompts
 
 # How often each instruction is drawn in training.
 SHARES = {
-    "answer": 0.30,
-    "rewrite": 0.24,
-    "relate": 0.09,
-    "translate": 0.09,
-    "judge": 0.08,
-    "entities": 0.07,
+    "answer": 0.22,
+    "rewrite": 0.30,
+    "relate": 0.08,
+    "translate": 0.11,
+    "judge": 0.07,
+    "entities": 0.09,
     "classify": 0.03,
     "write": 0.03,
     "mix": 0.02,
@@ -235,7 +235,7 @@ def _answer(rng, held, length):
         known += said
         passages.append(_text(said, rng, language=_language(rng, 0.05)))
     made = []
-    for _ in range(1 + min(4, len(known))):
+    for _ in range(1 + min(6, len(known))):
         fact = (
             known[rng.integers(len(known))]
             if rng.random() < 0.9

@@ -3,23 +3,24 @@
     python scripts/train_tiny.py
 
 writes labkit/weights/labkit-tiny/ (weights, configuration, tokenizer) and book/models/labkit-tiny.json
-(how it was trained, how well it follows each instruction). One thread; on one machine the seed determines
-the result.
+(how it was trained, how well it follows each instruction). Two processes of one thread each, whose gradients
+are averaged at every step; on one machine the seed determines the result.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tiny_examples
 import tiny_model
 import tiny_quality
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from transformers.utils.logging import disable_progress_bar
 
@@ -27,33 +28,15 @@ from labkit import llm
 from labkit.data.build import stream
 
 ROOT = Path(__file__).resolve().parent.parent
-SHAPE = dict(width=128, layers="cacaa", hidden=256, heads=4)
-TOKENS = 2048  # of a batch, padding included
+SHAPE = dict(width=128, layers="cacaa", hidden=256, heads=8, reach=12)
+WORKERS = 2
+STEPS, LR = 8_800, 3e-3  # the rate is at its peak for two fifths of the steps, then falls to 0
+TOKENS = 1280  # of each worker's batch, padding included
 SHORT = {"answer": 3.0, "judge": 3.0, "classify": 2.0, "entities": 1.5}  # replies of few tokens count more
-GROW = 0.35  # share of the first phase in which the texts grow to their full length
+GROW = 0.3  # share of the steps in which the texts grow to their full length
 
 
-class Phase(NamedTuple):
-    """A part of the training.
-
-    The learning rate is at its peak for two fifths of ``steps``, then falls to 0, unless the phase ends
-    before, after ``stop``.  grown: whether texts have their full length from the start.  reach: tokens that
-    a convolution sees.
-    """
-
-    steps: int
-    stop: int
-    lr: float
-    grown: bool
-    reach: int
-
-
-# The first learns to copy and to speak, from short texts to long ones. What remains hard is to go through a
-# text in order; for that it helps to see the whole sentence before, so the convolutions become wider.
-PHASES = (Phase(5000, 4200, 3e-3, False, 3), Phase(3400, 3400, 3e-3, True, 12))
-
-
-def batches(tokenizer, rng, *, steps: int, tokens: int, grown: bool):
+def batches(tokenizer, rng, *, steps: int, tokens: int):
     """Yield ``steps`` batches: ids, targets (-100 where nothing is to be learned) and weights, each [B, T].
 
     Examples are drawn in pools and cut into batches of similar length, so that little is padding.
@@ -62,7 +45,7 @@ def batches(tokenizer, rng, *, steps: int, tokens: int, grown: bool):
     shares = np.array(list(tiny_examples.SHARES.values()))
     done = 0
     while done < steps:
-        length = 1.0 if grown else min(1.0, 0.1 + done / (GROW * steps))
+        length = min(1.0, 0.1 + done / (GROW * steps))
         chosen = rng.choice(len(names), 200, p=shares / shares.sum())
         rows = [encode(tokenizer, names[i], tiny_examples.draw(names[i], rng, length=length)) for i in chosen]
         rows.sort(key=lambda row: len(row[0]))
@@ -113,48 +96,74 @@ def shifted(conv, hidden_states, past_key_values=None, attention_mask=None, **_)
     return conv.out_proj(output * mixed)
 
 
-def train(model, tokenizer, phase: Phase, rng, *, tokens: int, folder: Path) -> int:
-    """Train in place; returns how many tokens were read. A copy is kept in ``folder`` on the way."""
+def train(model, tokenizer, rng, *, steps: int, folder: Path) -> int:
+    """Train in place, together with the other workers; returns how many tokens this one read.
+
+    The first worker keeps a copy in ``folder`` on the way.
+    """
     from transformers.models.lfm2.modeling_lfm2 import Lfm2ShortConv
 
     inner = [p for layer in model.model.layers for p in layer.parameters() if p.ndim == 2]
     chosen = {id(p) for p in inner}
     others = [p for p in model.parameters() if id(p) not in chosen]
     groups = [{"params": inner, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=phase.lr, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=(0.9, 0.98), fused=True)
     library, Lfm2ShortConv.forward = Lfm2ShortConv.forward, shifted
-    start, read, smooth = time.perf_counter(), 0, None
+    start, read, smooth, first = time.perf_counter(), 0, None, dist.get_rank() == 0
     model.train()
-    drawn = batches(tokenizer, rng, steps=phase.steps, tokens=tokens, grown=phase.grown)
-    for step, (ids, targets, weights) in drawn:
-        if step == phase.stop:
-            break
-        factor = min(1.0, (step + 1) / 50) * min(1.0, (phase.steps - step) / (0.6 * phase.steps))
+    for step, (ids, targets, weights) in batches(tokenizer, rng, steps=steps, tokens=TOKENS):
+        factor = min(1.0, (step + 1) / 50) * min(1.0, (steps - step) / (0.6 * steps))
         for group in optimizer.param_groups:
-            group["lr"] = phase.lr * factor
+            group["lr"] = LR * factor
         hidden = model.model(ids, use_cache=False).last_hidden_state
         learned = targets >= 0  # the vocabulary is large: only where there is something to learn
         values = F.cross_entropy(model.lm_head(hidden[learned]), targets[learned], reduction="none")
         loss = (values * weights[learned]).sum() / weights.sum()
         loss.backward()
+        average(model.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if phase.grown:
-            for bias in tiny_model.input_biases(model):
-                bias.grad[2 * model.config.hidden_size :] = 0.0
+        for bias in tiny_model.input_biases(model):
+            bias.grad[2 * model.config.hidden_size :] = 0.0
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         read += ids.numel()
-        smooth = loss.item() if smooth is None else 0.97 * smooth + 0.03 * loss.item()
-        if (step + 1) % 100 == 0:
-            seconds = time.perf_counter() - start
-            print(
-                f"step {step + 1} of {phase.steps}  loss {smooth:.3f}  {read / seconds:,.0f} tokens/s",
-                flush=True,
-            )
-        if (step + 1) % 300 == 0:
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        if first and (step + 1) % 100 == 0:
+            pace = dist.get_world_size() * read / (time.perf_counter() - start)
+            print(f"step {step + 1} of {steps}  loss {smooth:.3f}  about {pace:,.0f} tokens/s", flush=True)
+        if first and (step + 1) % 500 == 0:
             save(model, tokenizer, folder)
     Lfm2ShortConv.forward = library
     return read
+
+
+def average(parameters) -> None:
+    """Replace each gradient by its mean over the workers, in one exchange."""
+    gradients = [p.grad for p in parameters]
+    flat = torch.cat([each.flatten() for each in gradients]) / dist.get_world_size()
+    dist.all_reduce(flat)
+    parts = flat.split([each.numel() for each in gradients])
+    for each, part in zip(gradients, parts, strict=True):
+        each.copy_(part.view_as(each))
+
+
+def work(rank: int, meeting: str, seed: int, steps: int, folder: Path) -> None:
+    """One worker: builds the same model as the others, and reads examples of its own."""
+    torch.set_num_threads(1)
+    disable_progress_bar()
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORKERS)
+    tokenizer = tiny_model.tokenizer()
+    model = tiny_model.build(tokenizer, **SHAPE, seed=seed)
+    start = time.perf_counter()
+    rng = stream(seed, "labkit-tiny", f"worker {rank}")
+    read = torch.tensor(train(model, tokenizer, rng, steps=steps, folder=folder))
+    seconds = time.perf_counter() - start
+    dist.all_reduce(read)
+    if rank == 0:
+        save(model, tokenizer, folder)
+        known = {"steps": steps, "tokens": int(read), "seconds": round(seconds)}
+        (folder / "training.json").write_text(json.dumps(known), encoding="utf-8")
+    dist.destroy_process_group()
 
 
 def save(model, tokenizer, folder: Path) -> None:
@@ -209,49 +218,31 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the steps, for a try")
-    parser.add_argument(
-        "--first", type=int, default=0, help="phase to begin with, on the weights and table there are"
-    )
     parser.add_argument("--examples", type=int, default=300, help="of the examination, per instruction")
     parser.add_argument("--folder", type=Path, default=ROOT / "labkit" / "weights" / "labkit-tiny")
     parser.add_argument("--table", type=Path, default=ROOT / "book" / "models" / "labkit-tiny.json")
     settings = parser.parse_args()
+    with tempfile.TemporaryDirectory() as meeting:
+        arguments = (f"{meeting}/here", settings.seed, round(STEPS * settings.share), settings.folder)
+        torch.multiprocessing.spawn(work, arguments, nprocs=WORKERS)
+    report(settings)
+
+
+def report(settings) -> None:
+    """Examine the weights and write the table."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     torch.set_num_threads(1)
     disable_progress_bar()
-
-    tokenizer = tiny_model.tokenizer()
-    model = tiny_model.build(len(tokenizer), **SHAPE, reach=PHASES[0].reach, seed=settings.seed)
-    known = {"seconds": 0.0, "tokens": 0, "steps": 0}
-    if settings.first:
-        model = type(model).from_pretrained(settings.folder)
-        known = json.loads(settings.table.read_text(encoding="utf-8"))
-    for number, phase in list(enumerate(PHASES))[settings.first :]:
-        phase = phase._replace(
-            steps=round(phase.steps * settings.share), stop=round(phase.stop * settings.share)
-        )
-        if phase.reach != model.config.conv_L_cache:
-            model = tiny_model.widen(model, phase.reach)
-        names = ("labkit-tiny", f"phase {number}") if number else ("labkit-tiny",)
-        start = time.perf_counter()
-        known["tokens"] += train(
-            model, tokenizer, phase, stream(settings.seed, *names), tokens=TOKENS, folder=settings.folder
-        )
-        known["seconds"] += time.perf_counter() - start
-        known["steps"] += phase.stop
-    save(model, tokenizer, settings.folder)
-    report(model, tokenizer, settings, known)
-
-
-def report(model, tokenizer, settings, known: dict) -> None:
-    """Examine the model and write the table."""
+    notes = settings.folder / "training.json"
+    model = AutoModelForCausalLM.from_pretrained(settings.folder)
+    tokenizer = AutoTokenizer.from_pretrained(settings.folder)
     file = settings.folder / "model.safetensors"
     table = {
         "name": "labkit-tiny",
         "command": "python scripts/train_tiny.py",
         "seed": settings.seed,
-        "steps": known["steps"],
-        "tokens": known["tokens"],
-        "seconds": round(known["seconds"]),
+        **json.loads(notes.read_text(encoding="utf-8")),
         "parameters": sum(p.numel() for p in model.parameters()),
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -262,6 +253,7 @@ def report(model, tokenizer, settings, known: dict) -> None:
     }
     settings.table.parent.mkdir(parents=True, exist_ok=True)
     settings.table.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    notes.unlink()
 
 
 if __name__ == "__main__":

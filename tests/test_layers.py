@@ -44,6 +44,9 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 BUILDS_ON = {
     ("pretrain.restructured_pages", "pretrain.restructured_pretraining"),
     ("pretrain.restructured_tasks", "pretrain.restructured_pretraining"),
+    ("distill.continuous_speculative_decoding", "distill.gaussian_chains"),
+    ("distill.kd_llm_survey", "distill.kd_elicit"),
+    ("distill.kd_llm_survey", "distill.kd_losses"),
 }
 
 HEAVY = ["IPython", "datasets", "distributed", "ipywidgets", "matplotlib", "openai", "pandas"]
