@@ -27,7 +27,7 @@ class PatchCodes:
 
     images: float[N, C, S, S] to find the means in.  patch: side of a patch in pixels; it divides S.
     codes: V, the number of means.  dim: D, coordinates that a codebook vector keeps (the principal ones);
-    all C patch patch where None.  seed: of k-means.
+    all C times patch squared where None.  seed: of k-means.
     codebook: float[V, D], centred and scaled to unit variance, where noise and codes meet. length: L.
     Raises ValueError where the patch does not divide the side, or there are fewer patches than codes.
 
@@ -89,7 +89,8 @@ def code_teacher(
 ):
     """A small GPT-2 for codes: tokens 0 to V - 1 are codes, V + k begins a sequence of class k.
 
-    Learnt positions, as the place in an image says much about a patch.  Sizes: of ``transformers``.
+    Learnt positions, as the place in an image says much about a patch.  width, layers, heads: its sizes.
+    Raises ValueError for codes, length or classes below 1.
 
     >>> code_teacher(16, 6)(torch.tensor([[16, 3, 5]])).logits.shape
     torch.Size([1, 3, 17])
@@ -175,7 +176,7 @@ def bigrams(tokens: Tensor, codes: int) -> Tensor:
 
 
 def total_variation(p: Tensor, q: Tensor) -> float:
-    """Half the summed distance of two distributions, in [0, 1].
+    """Half the summed distance of two distributions, in [0, 1].  Raises ValueError where shapes differ.
 
     >>> total_variation(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]))
     0.5

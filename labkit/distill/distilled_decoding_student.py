@@ -66,7 +66,7 @@ class Student(nn.Module):
     def forward(self, x: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """x float[B, L, D], labels int64[B], start int64[B] -> logits float[B, L, V], vectors [B, L, D].
 
-        start: how many positions of each row are data already.
+        start: how many positions of each row are data already.  Raises ValueError for another shape.
         """
         if x.ndim != 3 or x.shape[1:] != (self.length, self.codebook.shape[1]):
             wanted = f"[B, {self.length}, {self.codebook.shape[1]}]"
@@ -264,6 +264,10 @@ def sample(
     the authors' code; None leaves all to the codes.  generator: draws codes from the logits instead of
     taking the likeliest, for a student that has not learnt a function of the noise.
     Raises ValueError where starts does not rise from 0 to below L.
+
+    >>> made = sample(dense_student(torch.randn(3, 2), length=4), torch.randn(5, 4, 2), starts=(0, 2))
+    >>> made.tokens.shape, made.passes
+    (torch.Size([5, 4]), 2)
     """
     check_starts(starts, student.length)
     split = student.length if split is None else split
