@@ -244,7 +244,12 @@ def _positions(teacher, rows, written, pick) -> list[Tensor]:
 
 
 def endless(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """The numbers below ``count`` in random order, then again in another one, without end."""
+    """The numbers below ``count`` in random order, then again in another one, without end.
+
+    Raises ValueError, when the first is taken, for a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}: there is nothing to go through")
     while True:
         yield from rng.permutation(count).tolist()
 

@@ -319,6 +319,10 @@ def test_preferences_follow_the_teacher_and_ranking_follows_them(skilled):
             lambda: on_policy(model(), teacher(model()), TEXTS, budget=9, loss=forward_kl, steps=1),
             "budget must be at least 5 tokens a round",
         ),
+        (
+            lambda: on_policy(model(), teacher(model()), [], budget=99, loss=forward_kl, steps=1),
+            "count must be at least 1",
+        ),
         (lambda: preferences(model(), teacher(model()), TEXTS, budget=9), "budget must be at least 10"),
     ],
 )
