@@ -61,8 +61,8 @@ def distill(
     """Train the student, in place, on rows of prompts and answers.
 
     loss: without ``soft``, called with (student's logits float[M, V], labels int64[M]), cross-entropy where
-    None; with it, called with (student's, teacher's logits), such as :func:`kd_losses.forward_kl
-    <labkit.distill.kd_losses.forward_kl>`.  soft: of :func:`features`, one per row.
+    None; with it, called with (student's, teacher's logits), such as kd_losses.forward_kl
+   .  soft: of :func:`features`, one per row.
     hidden: of :func:`hidden_states`; ``weight`` x (1 - cosine) is added to the loss.
     settings: steps, batch_size, lr, schedule ... of :func:`labkit.training.fit`.
     Raises ValueError where soft or hidden are not as many as rows or fit neither rows nor vocabulary.
@@ -176,7 +176,7 @@ def rank(
 ) -> training.Fit:
     """Train the student, in place, to prefer the better answers: direct preference optimization.
 
-    The reference is the student as it comes. beta: see :func:`labkit.distill.kd_losses.ranking`.
+    The reference is the student as it comes. beta: see ``labkit.distill.kd_losses.ranking``.
     settings: steps, batch_size, lr ... of :func:`labkit.training.fit`.
     """
     tokens = torch.stack([pairs.better.tokens, pairs.worse.tokens], 1)

@@ -5,10 +5,6 @@ for its faults; :func:`local` is any causal model of ``transformers`` (:func:`ti
 ships); :func:`endpoint` is any service with the OpenAI protocol. A method takes ``llm`` as an argument and
 never knows the tier. What is asked for is written by ``labkit.llm.prompts``.
 
-.. autofunction:: labkit.llm.oracle
-.. autofunction:: labkit.llm.local
-.. autofunction:: labkit.llm.tiny
-.. autofunction:: labkit.llm.endpoint
 .. autoclass:: labkit.llm.service.Endpoint
    :members:
 .. autoclass:: labkit.llm.usage.Failure
