@@ -59,10 +59,10 @@ def distill(
     **settings,
 ) -> training.Fit:
     """Train the student, in place, on rows of prompts and answers.
-    
+
     loss: without ``soft``, called with (student's logits float[M, V], labels int64[M]), cross-entropy where
-    None; with it, called with (student's, teacher's logits), such as kd_losses.forward_kl
-    .  soft: of :func:`features`, one per row.
+    None; with it, called with (student's, teacher's logits), such as kd_losses.forward_kl.
+    soft: of :func:`features`, one per row.
     hidden: of :func:`hidden_states`; ``weight`` x (1 - cosine) is added to the loss.
     settings: steps, batch_size, lr, schedule ... of :func:`labkit.training.fit`.
     Raises ValueError where soft or hidden are not as many as rows or fit neither rows nor vocabulary.
