@@ -261,11 +261,22 @@ def claimed(notebook: Notebook) -> Iterator[str]:
 
 
 def compared(notebook: Notebook) -> Iterator[str]:
-    """Cells that leave a record are compared when the notebook is executed again."""
+    """Cells that leave a record are compared when the notebook is executed again, but those that time."""
     for number, output in notebook.outputs():
-        cell = notebook.content["cells"][number]
-        if claims.MIME in output.get("data", {}) and "nbval-check-output" not in notebooks.tags(cell):
+        tags = notebooks.tags(notebook.content["cells"][number])
+        record = output.get("data", {}).get(claims.MIME)
+        if record is None:
+            continue
+        tagged, times = "nbval-check-output" in tags, timed(claims.claim(record["claim"]))
+        if not tagged and not times:
             yield f"cell {number} leaves a record, and is not tagged 'nbval-check-output'"
+        if tagged and times:
+            yield f"cell {number} records a time, which never repeats, and is tagged 'nbval-check-output'"
+
+
+def timed(claim: claims.Claim) -> bool:
+    """Whether a claim's metric is a time: it begins with the word, or with its unit."""
+    return claim.metric.startswith(("time ", "seconds ", "milliseconds "))
 
 
 def valid(notebook: Notebook) -> Iterator[str]:

@@ -210,6 +210,15 @@ def test_a_record_that_does_not_hold_is_found(good, monkeypatch):
     assert list(structure.registered(good)) == ["the record of resizemix: the margin was edited"]
 
 
+def test_a_record_of_a_time_is_not_compared(good):
+    object.__setattr__(claims.of(PAPER.id)[0], "metric", "seconds per image")
+    assert ["records a time" in problem for problem in structure.compared(good)] == [True]
+    content = copy.deepcopy(good.content)
+    retag("labkit.claim")(content)
+    replace(good, content)
+    assert list(structure.compared(good)) == []
+
+
 def test_a_picture_is_not_a_path(good):
     content = copy.deepcopy(good.content)
     html('<img alt="x" src="data:image/png;base64,AAAA /tmp/abc">'.replace(" ", ""))(content)
