@@ -205,8 +205,9 @@ def attention(model: nn.Module, encoded: Encoded, wanted: Tensor) -> Tensor:
     "eager", the one that does, and it stays so. Raises ValueError for a model that gives none all the same.
     """
     inner = model.model if isinstance(model, FactAware) else model
-    if hasattr(inner, "set_attn_implementation"):
-        inner.set_attn_implementation("eager")
+    for part in inner.modules():  # encoder and decoder may have configurations of their own
+        if hasattr(part, "set_attn_implementation"):
+            part.set_attn_implementation("eager")
     model.eval()
     seen = _outputs(model, encoded, wanted, output_attentions=True).get("cross_attentions") or (None,)
     if seen[-1] is None:

@@ -149,7 +149,8 @@ def test_attention_to_what_is_read(words, plain, roles):
 
 def test_attention_of_a_model_that_gives_none(words, plain, monkeypatch):
     encoded, wanted = xf2t.encode(words, [FACTS], ["tavi"]), xf2t.labels(words, ["Fi"])
-    monkeypatch.setattr(plain, "set_attn_implementation", lambda name: None)
+    for part in (plain, plain.encoder, plain.decoder):
+        monkeypatch.setattr(part, "set_attn_implementation", lambda name: None)
     with pytest.raises(ValueError, match="T5ForConditionalGeneration gives none"):
         xf2t.attention(plain, encoded, wanted)
 
