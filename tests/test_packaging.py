@@ -21,7 +21,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = ("run", "book", "endpoint", "test")
+EXTRAS = ("run", "book", "endpoint", "adapters", "test")
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 DIRECT = CORE + [Requirement(line) for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
 
