@@ -16,12 +16,12 @@ from labkit.data.facts import Fact
 from labkit.data.facts.relations import VALUES
 from labkit.data.scene_settings import BACKGROUNDS, COLORS, SIZES
 from labkit.data.shapes import SHAPES
-from labkit.llm import captions, prompts
+from labkit.llm import captions, numbering, prompts
 
 # How often each instruction is drawn in training.
 SHARES = {
-    "answer": 0.22,
-    "rewrite": 0.30,
+    "answer": 0.28,
+    "rewrite": 0.24,
     "relate": 0.08,
     "translate": 0.11,
     "judge": 0.07,
@@ -71,6 +71,53 @@ def draw(
         shown = prompt if not turns else prompt[_common(prompt) :]
         turns.append(Turn(prompt, reply, shown))
     return turns
+
+
+def taught(turn: Turn) -> tuple[str, str]:
+    """What the model reads and writes of a turn: sentences numbered, where it goes through a text.
+
+    Each sentence of the reply is followed by the number of the one that it retells; a sentence without a
+    fact leaves its number alone.
+    """
+    asked = numbering.numbered(turn.prompt)
+    if asked == turn.prompt:
+        return turn.shown, turn.reply
+    request = prompts.read(turn.prompt)
+    text, parts, start = request.fields["text"], [], 0
+    told = _names_told if request.instruction == "entities" else _statements_told
+    tell = told(text, turn.reply)
+    for number, end in enumerate(numbering.ends(text), 1):
+        parts.append(f"{tell(start, end)} [{number}]")
+        start = end
+    return asked, "".join(parts).lstrip()
+
+
+def _names_told(text: str, reply: str):
+    """(start, end) of a sentence -> which of the names stand in it."""
+    names = prompts.INSTRUCTIONS["entities"].parse(reply)
+
+    def tell(start: int, end: int) -> str:
+        found = [
+            (match.start(), name) for name in names if (match := re.search(rf"\b{name}\b", text[start:end]))
+        ]
+        return "".join(f", {name}" if i else f" {name}" for i, (_, name) in enumerate(sorted(found)))
+
+    return tell
+
+
+def _statements_told(text: str, reply: str):
+    """(start, end) of a sentence -> what the reply makes of the facts in it, with the white space before."""
+    said, retold = facts.read_statements(text), facts.read_statements(reply)
+    if len(said) != len(retold):
+        raise ValueError(f"a reply must tell the facts of its text one by one, got {reply!r} for {text!r}")
+    begins = [0, *(each.end for each in retold)]
+
+    def tell(start: int, end: int) -> str:
+        return "".join(
+            reply[begins[i] : retold[i].end] for i, each in enumerate(said) if start <= each.start < end
+        )
+
+    return tell
 
 
 TYPICALITY = 0.3  # of the oracle that teaches: the first wording of each list is a little more frequent

@@ -26,6 +26,7 @@ PIECE, BYTE = (
     -20.0,
 )  # the cheapest split wins: as few pieces as can be, bytes only where nothing else fits
 _MARKS = r"[?.:,!()=]"
+MARKS = 12  # of numbered sentences, see labkit.llm.numbering; more than any text of the training has
 
 
 def pieces() -> list[str]:
@@ -72,6 +73,7 @@ def pieces() -> list[str]:
         "\nb:",
         " a:",
     }
+    found |= {f" [{number}]" for number in range(1, 1 + MARKS)}
     return sorted(found | _instructions())
 
 

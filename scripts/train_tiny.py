@@ -26,11 +26,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from labkit import llm
 from labkit.data.build import stream
+from labkit.llm import numbering
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE = dict(width=128, layers="cacaa", hidden=256, heads=8, reach=12)
 WORKERS = 2
-STEPS, LR = 8_800, 3e-3  # the rate is at its peak for two fifths of the steps, then falls to 0
+STEPS, LR = 8_400, 3e-3  # the rate is at its peak for two fifths of the steps, then falls to 0
 TOKENS = 1280  # of each worker's batch, padding included
 SHORT = {"answer": 3.0, "judge": 3.0, "classify": 2.0, "entities": 1.5}  # replies of few tokens count more
 GROW = 0.3  # share of the steps in which the texts grow to their full length
@@ -64,7 +65,8 @@ def batches(tokenizer, rng, *, steps: int, tokens: int):
 
 def encode(tokenizer, name: str, turns) -> tuple[list[int], list[int], list[float]]:
     """Ids of a prompt and its reply (and of further turns), and which of them are to be learned."""
-    texts = [text for turn in turns for text in (turn.shown, " " + turn.reply)]
+    pairs = [tiny_examples.taught(turn) for turn in turns]
+    texts = [text for shown, reply in pairs for text in (shown, " " + reply)]
     parts = tokenizer(texts)["input_ids"]
     ids, targets, weights = [], [], []
     for shown, reply in zip(parts[::2], parts[1::2], strict=True):
@@ -181,6 +183,7 @@ def save(model, tokenizer, folder: Path) -> None:
 def examine(model, tokenizer, count: int) -> dict[str, dict]:
     """Instruction -> n, exact (in percent), replies per second on one core, and two of the errors."""
     role = llm.local(model.eval(), tokenizer, name="labkit-tiny", chat=False, batch_size=64)
+    role.form = numbering
     table = {}
     for name, meaning in tiny_quality.MEANING.items():
         turns = tiny_quality.examination(name, count)

@@ -12,6 +12,8 @@ __all__ = ["Local", "local", "tiny"]
 class Local:
     """See :func:`labkit.llm.local`."""
 
+    form = None  # a module with ``numbered`` and ``plain``: how this model wants a prompt, and its reply read
+
     def __init__(self, model, tokenizer, *, name: str, chat: bool, batch_size: int, logprobs: bool):
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.chat, self.batch_size, self.logprobs = chat, batch_size, logprobs
@@ -47,11 +49,13 @@ class Local:
             batch_size=self.batch_size,
             log_probabilities=self.logprobs,
         )
-        found = {p: _completion(reply, max_tokens) for p, reply in zip(asked, written, strict=True)}
+        found = {p: self._completion(p, reply, max_tokens) for p, reply in zip(asked, written, strict=True)}
         return [found[prompt] for prompt in prompts]
 
     def _said(self, prompt: str) -> str:
-        """The prompt as this model expects it: in its chat template, where it has one."""
+        """The prompt as this model expects it: in its form or its chat template, where it has one."""
+        if self.form is not None:
+            prompt = self.form.numbered(prompt)
         if not self.chat:
             return prompt
         messages = [{"role": "user", "content": prompt}]
@@ -65,16 +69,15 @@ class Local:
         )
         return text[len(begin) :] if twice else text
 
-
-def _completion(reply, max_tokens: int) -> Completion:
-    told = reply.log_probabilities
-    return Completion(
-        reply.text.strip(),
-        reply.tokens_in,
-        reply.tokens_out,
-        "length" if reply.tokens_out >= max_tokens else "stop",
-        None if told is None else tuple(told),
-    )
+    def _completion(self, prompt: str, reply, max_tokens: int) -> Completion:
+        told, text = reply.log_probabilities, reply.text.strip()
+        return Completion(
+            text if self.form is None else self.form.plain(prompt, text),
+            reply.tokens_in,
+            reply.tokens_out,
+            "length" if reply.tokens_out >= max_tokens else "stop",
+            None if told is None else tuple(told),
+        )
 
 
 def local(
@@ -131,11 +134,15 @@ def tiny(*, batch_size: int = 64, logprobs: bool = False, device: str = "cpu") -
     """labkit-tiny: the small instruct model that is shipped, for texts of ``facts`` and ``scenes``.
 
     It follows the instructions of ``labkit.llm.prompts`` in their exact wording, and no others; what it
-    gets right is in its model card.
+    gets right is in its model card. Where it goes through a text it reads and writes the number of each
+    sentence (``labkit.llm.numbering``); they count among the tokens, and are taken off its reply.
     """
     from labkit import weights
+    from labkit.llm import numbering
 
     folder = weights.path("labkit-tiny")
-    return local(
+    role = local(
         folder, name="labkit-tiny", chat=False, batch_size=batch_size, logprobs=logprobs, device=device
     )
+    role.form = numbering
+    return role
