@@ -45,8 +45,13 @@ BUILDS_ON = {
     ("pretrain.restructured_pages", "pretrain.restructured_pretraining"),
     ("pretrain.restructured_tasks", "pretrain.restructured_pretraining"),
     ("distill.continuous_speculative_decoding", "distill.gaussian_chains"),
+    ("distill.few_shot_model_extraction", "distill.sequential_recommenders"),
     ("distill.kd_llm_survey", "distill.kd_elicit"),
     ("distill.kd_llm_survey", "distill.kd_losses"),
+    ("distill.datm", "distill.trajectories"),
+    ("distill.dataset_reinforcement", "distill.replayable_views"),
+    ("distill.dataset_reinforcement", "distill.stored_views"),
+    ("distill.stored_views", "distill.replayable_views"),
 }
 
 HEAVY = ["IPython", "datasets", "distributed", "ipywidgets", "matplotlib", "openai", "pandas"]
