@@ -14,7 +14,7 @@ from labkit.llm import prompts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = json.loads((ROOT / "book" / "models" / "labkit-tiny.json").read_text(encoding="utf-8"))
-N = 16  # prompts per instruction: a broken model fails all of them, so that few tell
+N = 32  # prompts per instruction: a broken model fails all of them, so that few tell
 
 
 @pytest.fixture(scope="module")
