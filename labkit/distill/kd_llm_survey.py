@@ -3,7 +3,8 @@ r"""Distillation of language models: ways to ask a teacher, ways to train the st
 The survey sorts distillation by how knowledge is *elicited* and how it is *distilled*. Elicited here by
 labelling (the teacher answers given inputs), expansion (it writes inputs like a few seeds, then answers),
 curation (it writes inputs on given topics), features (its distributions or hidden states) and feedback (it
-judges what the student wrote). Distilled by supervised training, a divergence, similarity or ranking:
+judges what the student wrote). Distilled by supervised training, a divergence, similarity, ranking or
+reinforcement:
 
 .. math::
 
@@ -16,12 +17,12 @@ which it gives a distribution on a text that it did not write, is booked in a :c
 are compared at equal teacher tokens.
 
 Xu, Li, Tao, Shen, Cheng, Li, Xu, Tao, Zhou (2024). *A Survey on Knowledge Distillation of Large Language
-Models.* arXiv:2402.13116. A survey has no method of its own: these are representatives, in our own code;
-reinforcement learning with a learned reward is left out.
+Models.* arXiv:2402.13116. A survey has no method of its own: these are representatives, in our own code.
+The reward of reinforcement is the teacher's log-likelihood; a learned reward model is left out.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from labkit import language, training
 from labkit.distill import kd_losses
 from labkit.distill.kd_elicit import Teacher, endless, features
 
-__all__ = ["Preferences", "distill", "on_policy", "preferences", "rank"]
+__all__ = ["Preferences", "distill", "on_policy", "preferences", "rank", "reinforce"]
 
 
 class _Learner(nn.Module):
@@ -119,15 +120,45 @@ def on_policy(
     Returns the mean loss of each round. Raises TypeError where the teacher is a black box, ValueError where
     a round's share of the budget would not pay for one answer.
     """
-    losses, order = [], endless(len(inputs), np.random.default_rng(seed))
-    share = _share(budget, rounds, teacher.max_tokens + 1)
-    for turn in range(rounds):
-        prompts = [teacher.prompt(inputs[next(order)]) for _ in range(2 * share // teacher.max_tokens)]
-        rows = _answered(student, teacher, prompts, seed + turn)
-        rows = _first(rows, int((rows.mask.sum(1).cumsum(0) <= share).sum()))
+    losses = []
+    for turn, rows in enumerate(_rounds(student, teacher, inputs, budget, rounds, seed)):
         part = {"soft": features(teacher, rows), "steps": max(1, steps // rounds), "seed": seed + turn}
         losses.append(distill(student, rows, loss=loss, **part, **settings).losses.mean().item())
     return losses
+
+
+def reinforce(
+    student: nn.Module,
+    teacher: Teacher,
+    inputs: Sequence[str],
+    *,
+    budget: int,
+    steps: int,
+    rounds: int = 4,
+    seed: int = 0,
+    **settings,
+) -> list[float]:
+    """The student answers, the teacher's log p is the reward, answers above the mean become likelier.
+
+    Policy gradient (REINFORCE): in each round, log p of an answer under the student times its advantage,
+    which is its reward less the round's mean, over the round's spread.
+    rounds, budget, errors: as :func:`on_policy`.  settings: batch_size, lr ... of
+    :func:`labkit.training.fit`.  Returns the mean reward of each round, in nats.
+    """
+    rewards = []
+    for turn, rows in enumerate(_rounds(student, teacher, inputs, budget, rounds, seed)):
+        scores = _scores(teacher, rows)
+        rewards.append(scores.mean().item())
+        advantage = (scores - scores.mean()) / scores.std(correction=0).clamp_min(1e-6)
+
+        def value(model, tokens, chosen, rows=rows, advantage=advantage, **_):
+            kept = rows.mask[chosen.cpu()].to(tokens.device)
+            return -(advantage[chosen.cpu()].to(tokens.device) * _log_p(model, tokens, kept)).mean()
+
+        part = {"steps": max(1, steps // rounds), "seed": seed + turn}
+        training.fit(student, rows.tokens, torch.arange(len(rows.tokens)), loss=value, **part, **settings)
+    student.eval()
+    return rewards
 
 
 class Preferences(NamedTuple):
@@ -155,12 +186,7 @@ def preferences(
     kept = int((cost <= share).sum())
     place = torch.cat([torch.arange(kept), half + torch.arange(kept)])
     rows = language.Rows(both.tokens[place], both.mask[place])
-    scores = torch.stack(
-        [
-            logits.log_softmax(-1).gather(1, tokens[1:][mask[1:], None].cpu()).sum()
-            for logits, tokens, mask in zip(features(teacher, rows), *rows, strict=True)
-        ]
-    ).view(2, kept)
+    scores = _scores(teacher, rows).view(2, kept)
     differ = (rows.tokens[:kept] != rows.tokens[kept:]).any(1)
     if not differ.any():
         raise ValueError("the student gave the same answer twice to every input: nothing to rank")
@@ -186,20 +212,46 @@ def rank(
     def value(model, tokens, chosen, **_):
         kept = mask[chosen.cpu()].to(tokens.device)
         with torch.no_grad():
-            reference = _log_p(before, tokens, kept)
-        return kd_losses.ranking(*_log_p(model, tokens, kept), reference=reference, beta=beta)
+            reference = _pair_log_p(before, tokens, kept)
+        return kd_losses.ranking(*_pair_log_p(model, tokens, kept), reference=reference, beta=beta)
 
     fitted = training.fit(student, tokens, torch.arange(len(tokens)), loss=value, seed=seed, **settings)
     return training.Fit(student.eval(), fitted.losses)
 
 
-def _log_p(model: nn.Module, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_log_p(model: nn.Module, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """log p of both answers of each pair, int64[B, 2, T] -> two float[B]."""
-    flat, kept = tokens.flatten(0, 1), mask.flatten(0, 1)[:, 1:]
-    logits = model(input_ids=flat[:, :-1], use_cache=False).logits.log_softmax(-1)
-    values = logits.gather(2, flat[:, 1:, None])[..., 0]
-    better, worse = (values * kept).sum(1).view(-1, 2).unbind(1)
+    better, worse = _log_p(model, tokens.flatten(0, 1), mask.flatten(0, 1)).view(-1, 2).unbind(1)
     return better, worse
+
+
+def _log_p(model: nn.Module, tokens: Tensor, mask: Tensor) -> Tensor:
+    """log p of the counted tokens of each row, int64[B, T] -> float[B]."""
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits.log_softmax(-1)
+    values = logits.gather(2, tokens[:, 1:, None])[..., 0]
+    return (values * mask[:, 1:]).sum(1)
+
+
+def _scores(teacher: Teacher, rows: language.Rows) -> Tensor:
+    """The teacher's log p of each row, which is booked: float[N]."""
+    return torch.stack(
+        [
+            logits.log_softmax(-1).gather(1, tokens[1:][mask[1:], None].cpu()).sum()
+            for logits, tokens, mask in zip(features(teacher, rows), *rows, strict=True)
+        ]
+    )
+
+
+def _rounds(student, teacher, inputs, budget, rounds, seed) -> Iterator[language.Rows]:
+    """Answers of the student as it is when they are asked for, each round within its share of the budget."""
+    order, share = (
+        endless(len(inputs), np.random.default_rng(seed)),
+        _share(budget, rounds, teacher.max_tokens + 1),
+    )
+    for turn in range(rounds):
+        prompts = [teacher.prompt(inputs[next(order)]) for _ in range(2 * share // teacher.max_tokens)]
+        rows = _answered(student, teacher, prompts, seed + turn)
+        yield _first(rows, int((rows.mask.sum(1).cumsum(0) <= share).sum()))
 
 
 def _answered(student, teacher: Teacher, prompts: Sequence[str], seed: int) -> language.Rows:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from labkit import language
 from labkit.distill import kd_elicit, kd_llm_survey, kd_losses
 from labkit.distill.kd_elicit import Example, Teacher, curation, expansion, features, labelling, renamed
-from labkit.distill.kd_llm_survey import distill, on_policy, preferences, rank
+from labkit.distill.kd_llm_survey import distill, on_policy, preferences, rank, reinforce
 from labkit.distill.kd_losses import forward_kl, ranking, reverse_kl, similarity, smoothed
 from labkit.seeding import generator
 
@@ -286,6 +286,35 @@ def test_preferences_follow_the_teacher_and_ranking_follows_them(skilled):
     after = language.nats_per_token(student, *pairs.worse) - language.nats_per_token(student, *pairs.better)
     assert losses[0].item() == pytest.approx(math.log(2), rel=1e-4)  # the student is the reference
     assert losses[-1] < losses[0] and after > before
+
+
+def test_rewarded_answers_become_likelier(skilled):
+    asked, student = teacher(skilled), model()
+    settings = dict(steps=60, rounds=4, lr=0.01, batch_size=32)
+    rewards = reinforce(student, asked, TEXTS, budget=1600, **settings)
+    assert len(rewards) == 4 and rewards[-1] > rewards[0]
+    assert asked.ledger.written == 0 and 1200 < asked.ledger.scored <= 1600
+
+
+def test_the_policy_gradient_is_that_of_the_expected_reward():
+    """Over all answers of one token, weighted by their probability: the gradient of the mean reward."""
+    made, reward = rows(1), drawn(len(TOKENIZER)).float()
+    student = model()
+    start = made.tokens[:, :4]
+    log_p = lambda: student(input_ids=start, use_cache=False).logits[0, -1].log_softmax(-1)  # noqa: E731
+    exact = torch.autograd.grad((log_p().exp() * reward).sum(), list(student.parameters()), allow_unused=True)
+    every = torch.cat([start.repeat(len(TOKENIZER), 1), torch.arange(len(TOKENIZER))[:, None]], 1)
+    counted = torch.zeros_like(every, dtype=torch.bool)
+    counted[:, -1] = True
+    weights = log_p().exp().detach()
+    scored = kd_llm_survey._log_p(student, every, counted)
+    advantage = reward - (weights * reward).sum()  # a baseline changes nothing on the mean
+    estimate = torch.autograd.grad(
+        (weights * advantage * scored).sum(), list(student.parameters()), allow_unused=True
+    )
+    for one, other in zip(exact, estimate, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.allclose(one, other, atol=1e-5)
 
 
 # Bad input
