@@ -46,6 +46,7 @@ BUILDS_ON = {
     ("pretrain.restructured_tasks", "pretrain.restructured_pretraining"),
     ("distill.continuous_speculative_decoding", "distill.gaussian_chains"),
     ("distill.few_shot_model_extraction", "distill.sequential_recommenders"),
+    ("distill.hard", "distill.learned_augmentors"),
     ("distill.kd_llm_survey", "distill.kd_elicit"),
     ("distill.kd_llm_survey", "distill.kd_losses"),
     ("distill.datm", "distill.trajectories"),
