@@ -192,7 +192,7 @@ class ReinforcedDataset:
     authors' configuration.
     images: float32[I, C, H, W].  labels: int64[I].  stored: the views [I, N] and what was said of them.
     Raises ValueError for ``original`` outside [0, 1], and where the stored views cannot be read
-    (:func:`labkit.distill.stored_views.read_views`).
+    (``labkit.distill.stored_views.read_views``).
     """
 
     def __init__(

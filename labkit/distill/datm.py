@@ -161,7 +161,7 @@ def upper_bound(iteration: int, hi: int, *, start: int | None, over: int | None)
 def unroll(apply: Callable, weights: Tensor, images: Tensor, logits: Tensor, lr, batches: Iterable) -> Tensor:
     """Weights float[P] after one step of gradient descent per batch, differentiable in all that goes in.
 
-    apply: the model as a function of its weights (:func:`labkit.distill.trajectories.functional`).
+    apply: the model as a function of its weights (``labkit.distill.trajectories.functional``).
     batches: one index each into images float[S, ...] and logits float[S, K].
     """
     weights = weights if weights.requires_grad else weights.detach().requires_grad_()
