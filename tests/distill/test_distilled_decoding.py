@@ -280,12 +280,14 @@ def test_a_student_can_begin_as_its_teacher(kind):
         code_teacher(8, 5, classes=2) if kind == "gpt2" else language.causal(10, width=16, layers=1, heads=2)
     )
     before = [each.clone() for each in teacher.parameters()]
-    student = student_from_teacher(teacher, torch.randn(8, 2), length=5, classes=2)
+    codebook = torch.randn(8, 2, generator=generator(0))
+    student = student_from_teacher(teacher, codebook, length=5, classes=2)
     words = teacher.get_input_embeddings().weight
     assert torch.equal(student.label.weight, words[8:10]) and torch.equal(student.logits.weight, words[:8])
-    noise = torch.randn(40, 5, 2)
+    noise = torch.randn(40, 5, 2, generator=generator(1))
     pairs = Pairs(noise, torch.zeros(40, 5, dtype=torch.long), torch.zeros(40, dtype=torch.long))
-    assert distill(student, pairs, steps=5, lr=1e-2).losses[-1] < 3.5
+    losses = distill(student, pairs, steps=5, lr=1e-2).losses
+    assert losses[-1] < losses[0]
     # the teacher stays as it was, and a causal body looks at no later noise
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
     other = noise.clone()

@@ -8,6 +8,7 @@ import pytest
 import tiny_model
 import tiny_quality
 import torch
+from scipy.stats import binom
 
 from labkit import llm, weights
 from labkit.llm import prompts
@@ -48,13 +49,12 @@ def test_any_text_encodes_and_decodes_exactly(role):
 
 @pytest.mark.parametrize("name", TABLE["instructions"])
 def test_it_follows_the_instruction_for_names_it_never_met(role, name):
-    """At least what the table says, less three standard errors of so small a sample."""
+    """No worse than the table says: to be right so rarely has a chance of more than one in a thousand."""
     turns = tiny_quality.examination(name, N, seed=20_000)
     replies = tiny_quality.replies(role, turns)
-    found = sum(tiny_quality.exact(turn, reply) for turn, reply in zip(turns, replies, strict=True)) / N
-    known = TABLE["instructions"][name]["exact"] / 100
-    assert found >= known - 3 * (max(known * (1 - known), 0.03) / N) ** 0.5 - 1e-9
-    assert found > 0
+    found = sum(tiny_quality.exact(turn, reply) for turn, reply in zip(turns, replies, strict=True))
+    known = min(TABLE["instructions"][name]["exact"] / 100, 0.99)
+    assert found > 0 and binom.cdf(found, N, known) > 0.001
 
 
 def test_broken_weights_would_be_noticed(role):
