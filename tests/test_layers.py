@@ -53,9 +53,9 @@ BUILDS_ON = {
     ("distill.dataset_reinforcement", "distill.replayable_views"),
     ("distill.dataset_reinforcement", "distill.stored_views"),
     ("distill.stored_views", "distill.replayable_views"),
-    ("distill.trans_lora", "distill.adapters"),
-    ("distill.trans_lora", "distill.trans_lora_inputs"),
-    ("distill.trans_lora_inputs", "distill.adapters"),
+    ("distill.adapter_transfer", "distill.adapters"),
+    ("distill.adapter_transfer", "distill.adapter_transfer_inputs"),
+    ("distill.adapter_transfer_inputs", "distill.adapters"),
 }
 
 HEAVY = ["IPython", "datasets", "distributed", "ipywidgets", "matplotlib", "openai", "pandas"]

@@ -35,8 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.distill.adapters import add_lora, answer, checked_texts, fit_lora, load_peft, speaking
-from labkit.distill.trans_lora_inputs import (
+from labkit.distill.adapter_transfer_inputs import (
     MODES,
     REAL,
     Discriminator,
@@ -46,6 +45,7 @@ from labkit.distill.trans_lora_inputs import (
     train_discriminator,
     transfer_inputs,
 )
+from labkit.distill.adapters import add_lora, answer, checked_texts, fit_lora, load_peft, speaking
 from labkit.language import IGNORED
 
 __all__ = ["MODES", "Discriminator", "Filtered", "TransferBundle", "add_lora", "answer", "fit_lora"]
