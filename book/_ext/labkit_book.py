@@ -20,6 +20,11 @@ ICON_SCRIPT = re.compile(r"<script [^>]*scripts/fontawesome\.js[^>]*></script>\s
 MATHJAX = re.compile(r"<script>window\.MathJax = .*?</script>\s*|<script [^>]*/mathjax/[^>]*></script>\s*")
 FORMULA = re.compile(r'class="[^"]*\bmath\b(?!_)[^"]*\bnotranslate\b')
 
+CODE = re.compile(r"<pre>.*?</pre>", re.DOTALL)
+PLAIN = re.compile(
+    r'<span class="[npw]">([^<]*)</span>'
+)  # names, punctuation, spaces: in the text's own colour
+
 COLAB = "https://colab.research.google.com/github/{owner}/{name}/blob/{branch}/{path}"
 
 
@@ -57,6 +62,11 @@ def repair(page: str) -> str:
     """
     page = page.replace('<div class="math ', '<div tabindex="0" class="math ')
     return page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
+def unwrap_plain_code(page: str) -> str:
+    """Highlighted code without the marks that colour nothing; they are a third of a page of code."""
+    return CODE.sub(lambda block: PLAIN.sub(r"\1", block.group()), page)
 
 
 def add_after_title(page: str, addition: str) -> str:
@@ -128,7 +138,7 @@ def on_page(app, pagename, templatename, context, doctree):
             ),
         )
     body = move_data_uris(body, Path(app.outdir) / PICTURES, to_root)
-    context["body"] = load_lazily(repair(body))
+    context["body"] = load_lazily(unwrap_plain_code(repair(body)))
 
 
 def skip_field(app, what, name, member, skip, options):

@@ -46,6 +46,12 @@ def test_pictures_load_lazily_once():
     )
 
 
+def test_code_keeps_only_the_marks_that_colour():
+    text, code = '<p><span class="n">a</span></p>', '<pre><span class="k">if</span> {}</pre>'
+    page = text + code.format('<span class="n">a</span><span class="p">:</span>')
+    assert labkit_book.unwrap_plain_code(page) == text + code.format("a:")
+
+
 def test_badges_lead_to_colab_and_to_the_source():
     made = labkit_book.badges(
         "notebooks/augment/images/resizemix.ipynb",
