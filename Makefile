@@ -29,7 +29,7 @@ help:
 	@echo "Making the environment in .venv: 0.5 GB to download, more with CUDA (README.md), and a few minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_EXTRA) \
-	  -c constraints.txt -e ".[run,book,endpoint,adapters,test]"
+	  -c constraints.txt -e ".[run,book,endpoint,adapters,retrieve,test]"
 	@touch $@
 
 # The two steps of the book, as one shell command: a failed notebook must not keep the other pages from being

@@ -19,14 +19,15 @@ PUBLISHED = """\
 try:
     import labkit
 except ModuleNotFoundError:
-    %pip install -q "labkit-book @ git+{repository}@{commit}"
+    %pip install -q "labkit-book{extra} @ git+{repository}@{commit}"
     import labkit"""
 
 
-def published(repository: str, commit: str) -> str:
+def published(repository: str, commit: str, extra: str = "") -> str:
     """Return the bootstrap cell that installs labkit from `repository` at `commit`.
 
-    `repository` is an https address without a trailing slash or ``.git``; `commit` is the full hash.
+    `repository` is an https address without a trailing slash or ``.git``; `commit` is the full hash;
+    `extra` is the one of the project's extras that the notebook needs, if any.
 
     >>> print(published("https://example.org/book", "0" * 40).splitlines()[3].strip())
     %pip install -q "labkit-book @ git+https://example.org/book@0000000000000000000000000000000000000000"
@@ -35,4 +36,4 @@ def published(repository: str, commit: str) -> str:
         raise ValueError(f"repository={repository!r}: an https address without a trailing slash or .git")
     if len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
         raise ValueError(f"commit={commit!r}: the full hash, 40 hexadecimal digits")
-    return PUBLISHED.format(repository=repository, commit=commit)
+    return PUBLISHED.format(repository=repository, commit=commit, extra=f"[{extra}]" if extra else "")

@@ -31,7 +31,8 @@ FOLDER = ROOT / ".labkit" / "colab"
 KERNEL = "labkit-colab"
 
 # IPython 7.34 asks for jedi, which Colab takes out of its image: whatever pip installs there brings it back.
-LACKING = {"jedi"}
+# BM25 and nearest vectors come with the extra `retrieve`, which notebooks on retrieval install.
+LACKING = {"jedi", "bm25s", "faiss-cpu"}
 
 
 def pip(python: Path, *arguments: str) -> str:
@@ -93,7 +94,7 @@ def install(python: Path, wheel: Path) -> list[str]:
     for name in sorted(LACKING | {"labkit-book"}):
         pip(python, "uninstall", "--yes", name)
     before = installed(python)
-    pip(python, "install", str(wheel))
+    pip(python, "install", f"{wheel}[retrieve]")
     return differences(before, installed(python))
 
 

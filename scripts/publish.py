@@ -60,7 +60,8 @@ def notebooks(root: Path = ROOT) -> list[Path]:
 def publishable(path: Path, commit: str, address: str | None = None) -> nbformat.NotebookNode:
     """Return the notebook at `path` as it is published from `commit`.
 
-    Its bootstrap cell installs labkit, and a cell that papermill injected is left out; nothing else differs.
+    Its bootstrap cell installs labkit, with the extra ``retrieve`` where the notebook searches passages, and
+    a cell that papermill injected is left out; nothing else differs.
     Raises ValueError where the notebook hasn't exactly one bootstrap cell with the committed text.
     """
     notebook = nbformat.read(path, as_version=4)
@@ -69,7 +70,9 @@ def publishable(path: Path, commit: str, address: str | None = None) -> nbformat
         raise ValueError(
             f"{path}: it must have one cell tagged bootstrap, with the text that scripts/bootstrap.py gives"
         )
-    cells["bootstrap"][0].source = bootstrap.published(address or repository(), commit)
+    used = notebook.metadata.get("labkit", {}).get("files", {})
+    extra = "retrieve" if any(file.startswith(("retrieval/", "retrieve/")) for file in used) else ""
+    cells["bootstrap"][0].source = bootstrap.published(address or repository(), commit, extra)
     notebook.cells = [cell for cell in notebook.cells if cell not in cells["injected-parameters"]]
     return notebook
 

@@ -23,6 +23,7 @@ LAYERS = (
     # 1: what methods are built from
     ("images", "operations", "models", "training"),
     ("together", "language"),
+    ("retrieval",),
     ("llm",),
     # 2: the methods; a method imports no other one (`BUILDS_ON` has the exceptions)
     PARTS,
@@ -138,11 +139,14 @@ def test_nothing_of_labkit_imports_from_outside_the_wheel(module):
 def test_what_labkit_imports_is_declared():
     """Outside the runner, every package that labkit imports is a core dependency of the project.
 
-    Two modules need an extra: the client of the endpoints, and the method whose adapters are peft's.
+    Some modules need an extra: the client of the endpoints, adapters, encoders. (The indexes import bm25s and
+    faiss by name, when they are made.)
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert [line.split(">=")[0] for line in project["optional-dependencies"]["endpoint"]] == ["openai"]
     assert [line.split(">=")[0] for line in project["optional-dependencies"]["adapters"]] == ["peft"]
+    retrieve = [line.split(">=")[0] for line in project["optional-dependencies"]["retrieve"]]
+    assert retrieve == ["bm25s", "duckdb", "faiss-cpu", "sentence-transformers"]
     needed = [re.match(r"[\w-]+", line).group().lower() for line in project["dependencies"]]
     modules = {"pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn", "ipython": "IPython"}
     known = {modules.get(name, name) for name in needed} | sys.stdlib_module_names | {"labkit"}
@@ -153,7 +157,11 @@ def test_what_labkit_imports_is_declared():
         for name in {full.split(".")[0] for full in imports(path.read_text(encoding="utf-8"))}
         if name not in known
     }
-    assert undeclared == {("labkit.llm.service", "openai"), ("labkit.distill.adapters", "peft")}
+    assert undeclared == {
+        ("labkit.llm.service", "openai"),
+        ("labkit.distill.adapters", "peft"),
+        ("labkit.retrieval.encoders", "sentence_transformers"),
+    }
 
 
 def loaded_by(statement: str) -> list[str]:

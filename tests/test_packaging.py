@@ -21,7 +21,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = ("run", "book", "endpoint", "adapters", "test")
+EXTRAS = ("run", "book", "endpoint", "adapters", "retrieve", "test")
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 DIRECT = CORE + [Requirement(line) for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
 
@@ -268,8 +268,10 @@ def check_published(notebook: nbformat.NotebookNode, commit: str) -> None:
     nbformat.validate(notebook)
     (cell,) = publish.tagged(notebook, "bootstrap")
     assert cell == next(cell for cell in notebook.cells if cell.cell_type == "code")
-    address = f'"labkit-book @ git+{publish.repository()}@{commit}"'
-    assert f"    %pip install -q {address}\n" in cell.source
+    address = f"git+{publish.repository()}@{commit}"
+    assert re.search(
+        rf'^    %pip install -q "labkit-book(\[retrieve\])? @ {re.escape(address)}"$', cell.source, re.M
+    )
     assert publish.tagged(notebook, "parameters") and not publish.tagged(notebook, "injected-parameters")
     assert any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
 
@@ -289,6 +291,19 @@ def test_only_setup_cells_differ_from_the_committed_notebook(tmp_path):
     assert after.cells[0].source == bootstrap.published("https://example.org/book", "a" * 40)
     assert after.cells[1:] == before.cells[1:3]
     assert after.metadata == before.metadata
+
+
+@pytest.mark.parametrize(
+    ("used", "extra"), [("retrieval/indexes.py", "[retrieve]"), ("language/tokens.py", "")]
+)
+def test_a_notebook_that_searches_passages_installs_what_searches(tmp_path, used, extra):
+    cell = nbformat.v4.new_code_cell(bootstrap.COMMITTED, metadata={"tags": ["bootstrap"]})
+    path = small_notebook(tmp_path / "a.ipynb", cell)
+    notebook = nbformat.read(path, 4)
+    notebook.metadata["labkit"] = {"files": {used: "0" * 16}}
+    nbformat.write(notebook, path)
+    made = publish.publishable(path, "a" * 40, "https://example.org/book").cells[0].source
+    assert f'"labkit-book{extra} @ git+https://example.org/book@{"a" * 40}"' in made
 
 
 @pytest.mark.parametrize("sources", [[], ["import labkit"], [bootstrap.COMMITTED] * 2])
