@@ -12,6 +12,7 @@ from labkit.distill import kd_elicit, kd_llm_survey, kd_losses
 from labkit.distill.kd_elicit import Example, Teacher, curation, expansion, features, labelling, renamed
 from labkit.distill.kd_llm_survey import distill, on_policy, preferences, rank, reinforce
 from labkit.distill.kd_losses import forward_kl, ranking, reverse_kl, similarity, smoothed
+from labkit.distill.kd_side_by_side import distill_side_by_side
 from labkit.seeding import generator
 
 WORDS = ["red", "blue", "green", "one", "two", "three"]
@@ -315,6 +316,62 @@ def test_the_policy_gradient_is_that_of_the_expected_reward():
     for one, other in zip(exact, estimate, strict=True):
         assert (one is None) == (other is None)
         assert one is None or torch.allclose(one, other, atol=1e-5)
+
+
+# Side by side
+
+
+def test_students_side_by_side_learn_what_they_learn_one_by_one():
+    """Plain descent, so that rounding stays rounding; three students with their own rows, rates and aims."""
+    sgd = lambda parameters, *, lr, weight_decay: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
+    ones = [model(seed=k) for k in range(4)]
+    others = [copy.deepcopy(student) for student in ones]
+    sets, rates = [rows(30), rows(20, 1), rows(25, 2), rows(9, 3)], [0.3, 0.1, 0.2, 0.3]
+    logits = [drawn(count, len(TOKENIZER)).float() for count in sets[2].mask[:, 1:].sum(1).tolist()]
+    given = [{}, {"loss": partial(smoothed, share=0.1)}, {"soft": logits, "loss": forward_kl}, {}]
+    settings = dict(steps=12, batch_size=8, optimizer=sgd, seed=3)
+    for student, own, rate, extra in zip(ones, sets, rates, given, strict=True):
+        distill(student, own, lr=rate, **settings, **extra)
+    said = [line[1:][kept[1:]] for line, kept in zip(*sets[1], strict=True)]
+    even = [0.9 * F.one_hot(each, len(TOKENIZER)).float() + 0.1 / len(TOKENIZER) for each in said]
+    aims = [None, even, [each.softmax(-1) for each in logits], None]
+    fits = distill_side_by_side(others, sets, aims=aims, lr=rates, **settings)
+    for one, other, start in zip(ones, others, range(4), strict=True):
+        for name, value in one.named_parameters():
+            assert torch.allclose(value, other.get_parameter(name), atol=1e-5), (start, name)
+    assert all(fit.losses.shape == (12,) and fit.losses[-1] < fit.losses[0] for fit in fits)
+
+
+def test_side_by_side_without_aims_is_supervised_training():
+    one, other = model(), model()
+    alone = distill(one, rows(20), steps=5, batch_size=8, seed=1).losses
+    fits = distill_side_by_side([other, model()], [rows(20), rows(12, 1)], steps=5, batch_size=8, seed=1)
+    assert torch.allclose(fits[0].losses, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (dict(steps=0), "steps must be at least 1"),
+        (dict(rows=[rows()]), "must be as many"),
+        (dict(lr=[0.1]), "must be as many"),
+        (dict(students=[model(), model(width=32)]), "of one architecture"),
+        (dict(batch_size=9), "from 1 to the 8 rows of student 0"),
+        (dict(aims=[None, [drawn(1, 3)]]), "the aims of student 1 must be"),
+    ],
+)
+def test_bad_input_side_by_side(change, said):
+    given = dict(students=[model(), model()], rows=[rows(), rows()], steps=1, batch_size=4) | change
+    with pytest.raises(ValueError, match=said):
+        distill_side_by_side(given.pop("students"), given.pop("rows"), **given)
+
+
+def test_a_loss_that_is_not_finite_names_its_student():
+    broken = model()
+    with torch.no_grad():
+        broken.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="student 1 is not finite at step 0"):
+        distill_side_by_side([model(), broken], [rows(), rows()], steps=1, batch_size=4)
 
 
 # Bad input
