@@ -57,8 +57,10 @@ test: .venv/.installed
 	$(BIN)/ruff check . || failed="$$failed ruff-check"; \
 	$(BIN)/ruff format --check . || failed="$$failed ruff-format"; \
 	( $(build) ) || failed="$$failed book"; \
-	$(BIN)/python -m pytest --doctest-modules --durations=15 \
-	  --benchmark-min-rounds=3 --benchmark-max-time=0.5 labkit scripts tests || failed="$$failed pytest"; \
+	$(BIN)/python -m pytest --benchmark-min-rounds=3 --benchmark-max-time=0.5 tests/benchmarks || \
+	  failed="$$failed benchmarks"; \
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --doctest-modules --durations=15 \
+	  --ignore tests/benchmarks labkit scripts tests || failed="$$failed pytest"; \
 	if [ -n "$$failed" ]; then echo "make test failed in:$$failed"; exit 1; fi
 
 colab: .venv/.installed

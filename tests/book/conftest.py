@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
@@ -45,8 +46,13 @@ def builder():
 
 @pytest.fixture(scope="session")
 def site() -> Site:
-    """The site of this checkout; nothing is rendered again that is up to date."""
-    ran = subprocess.run([sys.executable, "book/build.py"], cwd=ROOT, capture_output=True, text=True)
+    """The site of this checkout; nothing is rendered again that is up to date.
+
+    Test processes that run side by side wait for one another.
+    """
+    (ROOT / "book" / "_build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "book" / "_build" / "tests.lock"):
+        ran = subprocess.run([sys.executable, "book/build.py"], cwd=ROOT, capture_output=True, text=True)
     printed = ran.stdout + ran.stderr
     assert ran.returncode in (0, 1), f"the site was not built:\n{printed[-6000:]}"
     return Site(ROOT / "book" / "_build" / "html", printed, ran.returncode)
