@@ -14,17 +14,20 @@ authors' code. Other than there: fields are tokenized one by one, so that no tok
 the role vectors are drawn as the tokens' are in T5, from N(0, 1).
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit import training
 from labkit.seeding import generator
 
 __all__ = ["MARKERS", "ROLES", "Encoded", "FactAware", "Field", "add_roles", "attention", "encode", "fit"]
-__all__ += ["labels", "linearize", "nats_per_token", "random_roles", "slot_accuracy", "write"]
+__all__ += ["labels", "linearize", "nats_per_token", "packed", "random_roles", "silent", "slot_accuracy"]
+__all__ += ["stacked_loss", "write"]
 
 ROLES = ("none", "subject", "relation", "object")  # the role ids 0, 1, 2, 3
 MARKERS = ("<H>", "<R>", "<T>")
@@ -94,23 +97,17 @@ def encode(
                 known[field.text] = tokenizer(field.text, add_special_tokens=False)["input_ids"]
             row += [(token, field.role) for token in known[field.text]]
         rows.append([*row, (tokenizer.eos_token_id, 0)])
-    longest = max(map(len, rows))
-    tokens = torch.full((len(rows), longest), tokenizer.pad_token_id)
-    roles, mask = torch.zeros_like(tokens), torch.zeros_like(tokens)
-    for i, row in enumerate(rows):
-        tokens[i, : len(row)], roles[i, : len(row)] = torch.tensor(row).T
-        mask[i, : len(row)] = 1
-    return Encoded(tokens, roles, mask)
+    longest, padding = max(map(len, rows)), [(tokenizer.pad_token_id, 0)]
+    tokens, roles = torch.tensor([row + padding * (longest - len(row)) for row in rows]).unbind(dim=2)
+    inside = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
+    return Encoded(tokens.contiguous(), roles.contiguous(), inside.long())
 
 
 def labels(tokenizer, sentences: Sequence[str]) -> Tensor:
     """The sentences with their end of text as int64[B, T], padded with -100, which no loss counts."""
     rows = tokenizer(list(sentences), add_special_tokens=False)["input_ids"]
-    rows = [[*row, tokenizer.eos_token_id] for row in rows]
-    padded = torch.full((len(rows), max(map(len, rows))), IGNORED)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = torch.tensor(row)
-    return padded
+    end, longest = tokenizer.eos_token_id, max(map(len, rows))
+    return torch.tensor([[*row, end] + [IGNORED] * (longest - len(row)) for row in rows])
 
 
 class FactAware(nn.Module):
@@ -153,6 +150,13 @@ def add_roles(model: nn.Module, *, seed: int = 0) -> FactAware:
     return FactAware(model, seed)
 
 
+def silent(model: nn.Module) -> FactAware:
+    """The same model in the form of one with roles: their vectors are 0 and stay so in training."""
+    model = add_roles(model)
+    model.roles.requires_grad_(False).weight.zero_()
+    return model
+
+
 def random_roles(encoded: Encoded, *, vocabulary: int, seed: int = 0) -> Encoded:
     """The control: as many parameters, no information. Each token of the vocabulary has one fixed role.
 
@@ -182,6 +186,24 @@ def fit(model: nn.Module, encoded: Encoded, wanted: Tensor, **settings) -> train
     wanted: of :func:`labels`.  settings: as those of :func:`labkit.training.fit`.
     """
     return training.fit(model, torch.stack(encoded, dim=1), wanted, loss=_loss, **settings)
+
+
+def packed(inputs: Sequence[Encoded], wanted: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Inputs and sentences of several models, at one length, for training them side by side.
+
+    They are the rows and labels of :func:`labkit.pretrain.side_by_side.fit_side_by_side`.
+    """
+    read, said = max(each.tokens.shape[1] for each in inputs), max(each.shape[1] for each in wanted)
+    rows = [torch.stack(each, dim=1) for each in inputs]  # the mask hides padding, whatever its token
+    rows = [F.pad(each, (0, read - each.shape[-1])) for each in rows]
+    return rows, [F.pad(each, (0, said - each.shape[1]), value=IGNORED) for each in wanted]
+
+
+def stacked_loss(model, rows: Tensor, wanted: Tensor, **_) -> Tensor:
+    """The loss of :func:`fit` for a :class:`FactAware` model, on rows of :func:`packed`, under ``vmap``."""
+    tokens, roles, mask = rows.unbind(dim=1)
+    hidden = (1 - mask)[:, None, None] * torch.finfo(torch.float32).min  # what attention adds to its logits
+    return model(tokens, roles, hidden, wanted).loss
 
 
 @torch.no_grad()
@@ -258,8 +280,6 @@ def slot_accuracy(texts: Sequence[str], references: Sequence[str], names: Sequen
     >>> slot_accuracy(["Kalo was born in Ri."], ["Kalo was born in Riva."], [["Kalo", "Riva"]])
     50.0
     """
-    import re
-
     if not len(texts) == len(references) == len(names) or len(texts) == 0:
         raise ValueError(
             f"texts, references and names must be as many: {len(texts)}, {len(references)}, {len(names)}"

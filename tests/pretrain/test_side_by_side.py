@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from labkit import language
+from labkit import language, training
 from labkit.pretrain import side_by_side
 
 VOCABULARY, LENGTH = 40, 12
@@ -89,6 +89,36 @@ def test_what_does_not_fit_is_named(fit_side_by_side, models, data, settings, to
     models, data = [model(seed) for seed in models], [rows(seed) for seed in data]
     with pytest.raises(ValueError, match=told):
         fit_side_by_side(models, data, **{"steps": 1, "batch_size": 4} | settings)
+
+
+def test_labels_need_a_loss_and_as_many_rows(fit_side_by_side):
+    with pytest.raises(ValueError, match="together, or neither"):
+        fit_side_by_side([model()], [rows(1)], labels=[rows(1)], steps=1)
+    for labels, told in (([rows(1)[:4]], "labels for 4"), ([rows(1)] * 2, "as many")):
+        with pytest.raises(ValueError, match=told):
+            fit_side_by_side([model()], [rows(1)], labels=labels, loss=last_token, steps=1, batch_size=4)
+
+
+def last_token(model, tokens, labels, *, progress, generator):
+    """Cross-entropy of the last token alone, with a share that grows with the training."""
+    logits = model(input_ids=tokens, use_cache=False).logits[:, -2]
+    return (1 + progress) * torch.nn.functional.cross_entropy(logits, labels[:, -1])
+
+
+def test_a_loss_of_ones_own(fit_side_by_side):
+    """Labels, seeds and rates of their own; a weight that asks for no gradient stays."""
+    data, labels, models = [rows(1), rows(2)], [rows(3), rows(4)], [model(seed=1), model(seed=2)]
+    frozen = models[0].get_input_embeddings().weight.requires_grad_(False)
+    before = frozen.clone()
+    shared = dict(steps=5, batch_size=4, loss=last_token)
+    alone = [
+        training.fit(copy.deepcopy(each), tokens, wanted, lr=rate, seed=seed, **shared)
+        for each, tokens, wanted, rate, seed in zip(models, data, labels, (1e-2, 1e-3), (7, 8), strict=True)
+    ]
+    together = fit_side_by_side(models, data, labels=labels, lr=(1e-2, 1e-3), seed=(7, 8), **shared)
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(other.losses, one.losses, atol=1e-4, rtol=1e-4)
+    assert torch.equal(models[0].get_input_embeddings().weight, before)
 
 
 def test_models_and_rows_must_have_one_shape(fit_side_by_side):

@@ -7,6 +7,7 @@ import torch
 from labkit import language
 from labkit.data import facts
 from labkit.pretrain import xf2t, xf2t_examples
+from labkit.pretrain.side_by_side import fit_side_by_side
 from labkit.pretrain.xf2t_chrf import chrf
 
 FACTS = [("Ba teacher", "employer", "Fi"), ("Ba teacher", "residence", "Go De")]
@@ -120,6 +121,23 @@ def test_training_moves_the_role_vectors_and_learns(words, plain):
     xf2t.fit(aware, encoded, wanted, steps=30, batch_size=16, lr=5e-3)
     assert (aware.roles.weight != before).any(dim=1).all()
     assert xf2t.nats_per_token(aware, encoded, wanted) < 0.8 * start
+
+
+def test_side_by_side_as_one_by_one(words, plain):
+    """With roles and without, inputs of different lengths, masks as attention adds them."""
+    data = drawn(24)
+    wanted, nets = xf2t.labels(words, data.sentences), [plain, copy.deepcopy(plain)]
+    inputs = [xf2t.encode(words, data.facts, data.languages, markers=each) for each in (False, True)]
+    alone = [copy.deepcopy(nets[0]), xf2t.add_roles(copy.deepcopy(nets[1]), seed=1)]
+    shared = dict(steps=4, batch_size=8, lr=4e-3, seed=3)
+    curves = [xf2t.fit(net, read, wanted, **shared).losses for net, read in zip(alone, inputs, strict=True)]
+    nets = [xf2t.silent(nets[0]), xf2t.add_roles(nets[1], seed=1)]
+    rows, labels = xf2t.packed(inputs, [wanted, wanted])
+    assert rows[0].shape == rows[1].shape and labels[0].shape == labels[1].shape
+    fits = fit_side_by_side(nets, rows, labels=labels, loss=xf2t.stacked_loss, **shared)
+    for curve, each in zip(curves, fits, strict=True):
+        torch.testing.assert_close(each.losses, curve, atol=1e-4, rtol=1e-4)
+    assert (nets[0].roles.weight == 0).all() and (nets[1].roles.weight != 0).all()
 
 
 def test_nats_per_token_is_the_loss_over_all(words, plain):
