@@ -57,6 +57,14 @@ BUILDS_ON = {
     ("distill.adapter_transfer", "distill.adapters"),
     ("distill.adapter_transfer", "distill.adapter_transfer_inputs"),
     ("distill.adapter_transfer_inputs", "distill.adapters"),
+    ("retrieve.tag", "retrieve.semantic_operators"),
+    ("retrieve.tag", "retrieve.sql"),
+    ("retrieve.tag_baselines", "retrieve.semantic_operators"),
+    ("retrieve.tag_baselines", "retrieve.sql"),
+    ("retrieve.tag_baselines", "retrieve.tag"),
+    ("retrieve.tag_benchmark", "retrieve.sql"),
+    ("retrieve.tag_benchmark", "retrieve.tag"),
+    ("retrieve.tag_roles", "retrieve.tag_benchmark"),
 }
 
 HEAVY = ["IPython", "datasets", "distributed", "ipywidgets", "matplotlib", "openai", "pandas"]
