@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from labkit import language
-from labkit.distill import adapter_transfer as module
-from labkit.distill.adapter_transfer import (
+from labkit.distill import trans_lora as module
+from labkit.distill.trans_lora import (
     Discriminator,
     TransferBundle,
     add_lora,

@@ -35,7 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.distill.adapter_transfer_inputs import (
+from labkit.distill.adapters import add_lora, answer, checked_texts, fit_lora, load_peft, speaking
+from labkit.distill.trans_lora_inputs import (
     MODES,
     REAL,
     Discriminator,
@@ -45,7 +46,6 @@ from labkit.distill.adapter_transfer_inputs import (
     train_discriminator,
     transfer_inputs,
 )
-from labkit.distill.adapters import add_lora, answer, checked_texts, fit_lora, load_peft, speaking
 from labkit.language import IGNORED
 
 __all__ = ["MODES", "Discriminator", "Filtered", "TransferBundle", "add_lora", "answer", "fit_lora"]
