@@ -342,6 +342,8 @@ def test_the_benchmark_is_balanced_and_its_answers_are_exact(here, store, bench)
     assert len(bench) == 8 * 4 + 4 * 2
     for question in bench:
         assert question.gold == expected(here, question), question.text
+        frame = store.query(parse(question.text).frame)
+        assert question.rows == len(frame.rows)
         assert question.gold
         assert question.gold[0]
     assert make_tag_bench(here, store, n_per_group=4) == bench
