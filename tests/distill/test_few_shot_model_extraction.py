@@ -9,21 +9,20 @@ import torch
 import torch.nn.functional as F
 
 from labkit import training
+from labkit.distill import click_histories
 from labkit.distill import few_shot_model_extraction as module
 from labkit.distill import sequential_recommenders as recommenders
+from labkit.distill.black_box_recommender import BlackBoxRecommender, BudgetExceeded, agreement_at_k
+from labkit.distill.click_histories import PAD
 from labkit.distill.few_shot_model_extraction import (
-    BlackBoxRecommender,
-    BudgetExceeded,
     InteractionSampler,
     SourceSignal,
-    agreement_at_k,
     extraction_loss,
     fit_generator,
     generate_sequences,
     negatives,
     pieces,
 )
-from labkit.distill.sequential_recommenders import PAD
 from labkit.seeding import generator
 
 ITEMS = 12
@@ -325,17 +324,17 @@ def test_agreement_is_the_intersection():
 
 
 def test_clicks_are_as_described():
-    drawn = recommenders.clicks(3, users=400, test_users=50)
+    drawn = click_histories.clicks(3, users=400, test_users=50)
     assert drawn.train.shape == (400, 15) and drawn.test.shape == (50, 15)
     sizes = (drawn.train != PAD).sum(dim=1)
     assert sizes.min() == 8 and sizes.max() == 15
     assert ((drawn.train == PAD).int().diff(dim=1) >= 0).all()  # filled up at the end only
     assert drawn.categories.bincount().tolist() == [20] * 15
-    again = recommenders.clicks(3, users=400, test_users=50)
+    again = click_histories.clicks(3, users=400, test_users=50)
     assert torch.equal(again.train, drawn.train)
-    assert not torch.equal(recommenders.clicks(4, users=400, test_users=50).train, drawn.train)
+    assert not torch.equal(click_histories.clicks(4, users=400, test_users=50).train, drawn.train)
     # A user who never explores stays within three interests.
-    calm = recommenders.clicks(3, users=100, explore=0.0).train
+    calm = click_histories.clicks(3, users=100, explore=0.0).train
     kinds = [{int(drawn.categories[item]) for item in row if item >= 0} for row in calm.tolist()]
     assert (
         max(map(len, kinds))
@@ -366,7 +365,7 @@ def test_training_learns_what_follows():
 def test_interactions_are_read_in_order(tmp_path):
     (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\nu\tx\nv\ty\nu\tz\n", encoding="utf-8")
     (tmp_path / "a.csv").write_text("time,item,user\n1,x,u\n2,y,v\n3,z,u\n", encoding="utf-8")
-    read = recommenders.read_interactions
+    read = click_histories.read_interactions
     assert read(tmp_path / "a.inter") == [["x", "z"], ["y"]]
     assert read(tmp_path / "a.csv", user="user", item="item") == [["x", "z"], ["y"]]
     with pytest.raises(ValueError, match=r"a\.csv has no column 'user_id'; it has time, item, user"):
@@ -410,10 +409,10 @@ BOX = constant_box([4, 7, 1])
         (lambda: recommenders.attention(9, width=9), "width must be a multiple of heads, got 9 and 2"),
         (lambda: recommenders.attention(9, categories=torch.zeros(8)), "categories must be 9 numbers"),
         (lambda: recommenders.attention(9, length=2)(ROWS), "at most 2 clicks, got 3"),
-        (lambda: recommenders.clicks(0, items=20), "items must be an integer from 60 up"),
-        (lambda: recommenders.clicks(0, explore=0.6), "explore must lie in"),
-        (lambda: recommenders.clicks(0, stay=-0.1), "stay must lie in"),
-        (lambda: recommenders.pad([]), "histories must not be empty"),
+        (lambda: click_histories.clicks(0, items=20), "items must be an integer from 60 up"),
+        (lambda: click_histories.clicks(0, explore=0.6), "explore must lie in"),
+        (lambda: click_histories.clicks(0, stay=-0.1), "stay must lie in"),
+        (lambda: click_histories.pad([]), "histories must not be empty"),
     ],
 )
 def test_bad_input(call, said):
