@@ -61,7 +61,8 @@ class Database:
     """Tables that can be asked in SQL, and not changed.
 
     tables: name -> column -> values, all columns of a table equally long, as ``World.tables()`` has them.
-    A column with an integer in it is an INTEGER, all others are VARCHAR; None is NULL.
+    A column with a float in it is a DOUBLE, one with an integer a BIGINT, all others are VARCHAR; None is
+    NULL.
     seconds: for one statement, above 0.  rows: the most that one may return.  megabytes: of memory.
     Raises ValueError for names that are no SQL identifiers, columns of unequal length and numbers out of
     range, ModuleNotFoundError without duckdb.
@@ -100,7 +101,7 @@ class Database:
         lengths = sorted({len(values) for values in columns.values()})
         if len(lengths) != 1:
             raise ValueError(f"tables: the columns of {table} must be equally long, they have {lengths}")
-        types = ["INTEGER" if any(isinstance(v, int) for v in c) else "VARCHAR" for c in columns.values()]
+        types = [_type(values) for values in columns.values()]
         named = ", ".join(f'"{name}" {kind}' for name, kind in zip(columns, types, strict=True))
         self._open.execute(f'CREATE TABLE "{table}" ({named})')
         lists = ", ".join(f"unnest(?::{kind}[])" for kind in types)
@@ -150,6 +151,13 @@ class Database:
         if len(rows) > self.rows:
             raise SQLRefused(f"more than {self.rows} rows")
         return Result([column[0] for column in found.description], rows)
+
+
+def _type(values: Sequence) -> str:
+    for kind, name in ((float, "DOUBLE"), (int, "BIGINT")):
+        if any(isinstance(value, kind) for value in values):
+            return name
+    return "VARCHAR"
 
 
 def _called(node) -> Iterator[str]:

