@@ -125,12 +125,7 @@ def test_no_file_is_larger_than_1_mb():
     assert [str(path.relative_to(ROOT)) for path in others if path.stat().st_size > 1_000_000] == []
 
 
-# Longer files, and how long they may be: splitting one makes its notebook's results invalid, so each is split
-# when its notebook is judged again.
-TO_SPLIT = {"datm.py": 370, "few_shot_model_extraction.py": 370, "sequential_recommenders.py": 330}
-
-
 def test_no_file_of_labkit_is_longer_than_300_lines():
     rows = {path: path.read_text(encoding="utf-8").count("\n") for path in PYTHON}
     rows = {path: n for path, n in rows.items() if path.is_relative_to(ROOT / "labkit")}
-    assert {path: n for path, n in rows.items() if n > TO_SPLIT.get(path.name, 300)} == {}
+    assert {path: n for path, n in rows.items() if n > 300} == {}

@@ -17,7 +17,9 @@ Distillation via Difficulty-Aligned Trajectory Matching.* arXiv:2310.05773; code
 
 With an early window and hard labels it is the matching of training trajectories of Cazenavette and others
 (2022, arXiv:2203.11932). Not here: ZCA whitening, flat-minimum training of the experts, and augmentation of
-the synthetic images. The experts, their cache and the network of the paper: ``labkit.distill.trajectories``.
+the synthetic images. The experts, their cache and the network of the paper: ``labkit.distill.trajectories``;
+the student's steps and the loss: ``labkit.distill.trajectory_matching``; where a set begins and what it
+teaches: ``labkit.distill.synthetic_sets``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,29 +27,18 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.distill.trajectories import descend, flat, functional
-from labkit.seeding import generator
+from labkit.distill.synthetic_sets import Synthetic, fresh_accuracies, hard_logits, initial_set
+from labkit.distill.trajectories import functional, stacked
+from labkit.distill.trajectory_matching import batches_of, matching_gradients, matching_loss, unroll
 
-__all__ = ["Distilled", "Synthetic", "distill", "fresh_accuracies", "hard_logits", "initial_set"]
-__all__ += ["matching_gradients", "matching_loss", "unroll", "upper_bound", "window_for"]
+__all__ = ["Distilled", "Plan", "Run", "Synthetic", "distill", "distill_side_by_side", "fresh_accuracies"]
+__all__ += ["hard_logits", "initial_set", "upper_bound", "window_for"]
 
 # Starts of the published configurations for CIFAR-10, as shares of the expert's 100 epochs.
 WINDOWS = {1: (0.0, 0.04), 50: (0.0, 0.4), 1000: (0.4, 0.6)}
 LEAST_LR = 2.0**-20  # about 1e-6, the same in single precision
-
-
-class Synthetic(NamedTuple):
-    """A labelled set to begin from.
-
-    images: float[S, ...].  logits: float[S, K], their softmax is the label.  labels: int64[S], the classes.
-    """
-
-    images: Tensor
-    logits: Tensor
-    labels: Tensor
 
 
 class Distilled(NamedTuple):
@@ -70,56 +61,6 @@ class Distilled(NamedTuple):
     def targets(self) -> Tensor:
         """The labels to train with: float[S, K], rows that sum to 1."""
         return self.logits.softmax(dim=1)
-
-
-def hard_logits(labels: Tensor, classes: int) -> Tensor:
-    """Logits whose softmax is the plain label to within 1e-7: float[S, K] from int64[S].
-
-    >>> hard_logits(torch.tensor([1]), 3).softmax(dim=1).round(decimals=6)
-    tensor([[0., 1., 0.]])
-    """
-    return 20.0 * F.one_hot(labels, classes).float()
-
-
-@torch.no_grad()
-def initial_set(
-    model: nn.Module,
-    trajectories: Tensor,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    per_class: int,
-    generator: torch.Generator | None = None,
-) -> Synthetic:
-    """Random real images that an expert classifies correctly, labelled by the experts that do.
-
-    As in the published code, those that the first expert is right about come first; where they do not
-    suffice, the next expert is asked. The logits of an image are the mean over all experts that are right.
-
-    model: the architecture.  trajectories: float[E, epochs + 1, P], of which the last weights count.
-    images: float[N, ...] and labels: int64[N], the real data.  per_class: images of each class.
-    Raises ValueError for per_class below 1, a class without enough such images, or without any.
-    """
-    if per_class < 1:
-        raise ValueError(f"per_class must be at least 1, got {per_class}")
-    apply = functional(model)
-    found = torch.stack([apply(each[-1], images) for each in trajectories])  # [E, N, K]
-    right = found.argmax(dim=2) == labels
-    first = torch.where(right.any(dim=0), right.int().argmax(dim=0), len(trajectories))
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    order = order[first[order].argsort(stable=True)]  # by expert, at random within
-    chosen = []
-    for label in range(found.shape[2]):
-        mine = order[(labels[order] == label) & (first[order] < len(trajectories))]
-        if len(mine) < per_class:
-            raise ValueError(
-                f"per_class is {per_class}, the experts are right about {len(mine)} images of class {label}"
-            )
-        chosen.append(mine[:per_class])
-    chosen = torch.cat(chosen)
-    weight = right[:, chosen, None].float()
-    logits = (found[:, chosen] * weight).sum(dim=0) / weight.sum(dim=0)
-    return Synthetic(images[chosen].clone(), logits, labels[chosen])
 
 
 def window_for(
@@ -158,61 +99,32 @@ def upper_bound(iteration: int, hi: int, *, start: int | None, over: int | None)
     return min(hi, start + int((hi - start) * iteration / over))
 
 
-def unroll(apply: Callable, weights: Tensor, images: Tensor, logits: Tensor, lr, batches: Iterable) -> Tensor:
-    """Weights float[P] after one step of gradient descent per batch, differentiable in all that goes in.
+class Plan(NamedTuple):
+    """How a set is distilled: what :func:`distill` takes by name.
 
-    apply: the model as a function of its weights (``labkit.distill.trajectories.functional``).
-    batches: one index each into images float[S, ...] and logits float[S, K].
+    window: (lo, hi), start epochs are drawn from lo to hi - 1.  upper_start, expand_iters: let the end of
+    the window grow from upper_start to hi over so many iterations.  expert_epochs: how far ahead the
+    target lies.  steps: of the student, N.  batch_size: synthetic images per step, None for all.
+    lr: the step size to begin with, at least 1e-6 ever after.  lr_images, lr_logits, lr_lr: learning rates of
+    pixels, logits and step size.  optimizer: called as ``optimizer([parameter], lr=…)`` for each of them; by
+    default the paper's, SGD with momentum 0.5, for logits 0.9.  learn_labels: False keeps the labels.
+    skip: iterations with a larger loss change nothing.
     """
-    weights = weights if weights.requires_grad else weights.detach().requires_grad_()
-    for batch in batches:
-        targets = logits[batch].softmax(dim=1)
-        weights = descend(apply, weights, images[batch], targets, lr, create_graph=True)
-    return weights
 
-
-def matching_loss(reached: Tensor, start: Tensor, target: Tensor) -> Tensor:
-    """How far the student ended from the expert, as a share of the expert's own way: 0 is a match.
-
-    reached, start, target: float[P]. Raises ValueError where the expert did not move.
-
-    >>> start, target = torch.zeros(2), torch.tensor([0.0, 2.0])
-    >>> matching_loss(start, start, target).item(), matching_loss(target / 2, start, target).item()
-    (1.0, 0.25)
-    """
-    way = (start - target).square().sum()
-    if way == 0:
-        raise ValueError("the expert's weights are the same at both epochs: there is nothing to match")
-    return (reached - target).square().sum() / way
-
-
-def matching_gradients(
-    apply: Callable,
-    start: Tensor,
-    target: Tensor,
-    images: Tensor,
-    logits: Tensor,
-    lr: Tensor,
-    batches: Sequence,
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """The matching loss and its exact gradients for images, logits and lr, in the memory of one step.
-
-    The steps are walked forth without a graph, and back one by one: the same numbers as differentiating
-    :func:`unroll` as a whole, about a third slower, for networks whose unrolled graph does not fit.
-    """
-    way = [start.detach()]
-    for batch in batches:
-        targets = logits[batch].softmax(dim=1).detach()
-        way.append(descend(apply, way[-1].requires_grad_(), images[batch], targets, lr).detach())
-    value = matching_loss(way[-1], start, target).detach()
-    back = 2 * (way[-1] - target) / (start - target).square().sum()  # d loss / d weights, from the end on
-    learnt = [each for each in (images, logits, lr) if each.requires_grad]
-    sums = [torch.zeros_like(each) for each in learnt]
-    for weights, batch in zip(way[-2::-1], batches[::-1], strict=True):
-        after = unroll(apply, weights, images, logits, lr, [batch])
-        *found, back = torch.autograd.grad(after, [*learnt, weights], back)
-        sums = [total + each for total, each in zip(sums, found, strict=True)]
-    return value, sums
+    window: tuple[int, int]
+    upper_start: int | None = None
+    expand_iters: int | None = None
+    expert_epochs: int = 2
+    steps: int = 20
+    batch_size: int | None = None
+    iterations: int = 1000
+    lr: float = 0.01
+    lr_images: float = 100.0
+    lr_logits: float = 5.0
+    lr_lr: float = 1e-5
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None
+    learn_labels: bool = True
+    skip: float = 1.0
 
 
 def distill(
@@ -220,143 +132,159 @@ def distill(
     trajectories: Tensor,
     start: Synthetic,
     *,
-    window: tuple[int, int],
-    upper_start: int | None = None,
-    expand_iters: int | None = None,
-    expert_epochs: int = 2,
-    steps: int = 20,
-    batch_size: int | None = None,
-    iterations: int = 1000,
-    lr: float = 0.01,
-    lr_images: float = 100.0,
-    lr_logits: float = 5.0,
-    lr_lr: float = 1e-5,
-    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-    learn_labels: bool = True,
-    skip: float = 1.0,
     save_memory: bool = False,
     keep: Iterable[int] = (),
     generator: torch.Generator | None = None,
+    **plan,
 ) -> Distilled:
     """Optimize a synthetic set so that training on it moves weights where the experts' went.
 
     model: the architecture.  trajectories: float[E, epochs + 1, P].  start: the set to begin from.
-    window: (lo, hi), start epochs are drawn from lo to hi - 1.  upper_start, expand_iters: let the end of
-    the window grow from upper_start to hi over so many iterations.  expert_epochs: how far ahead the
-    target lies.  steps: of the student, N.  batch_size: synthetic images per step, None for all.
-    lr: the step size to begin with, at least 1e-6 ever after.  lr_images, lr_logits, lr_lr: learning rates of
-    pixels, logits and step size.  optimizer: called as ``optimizer([parameter], lr=…)`` for each of them; by
-    default the paper's, SGD with momentum 0.5, for logits 0.9.  learn_labels: False keeps the labels.
-    skip: iterations with a larger loss change nothing.  save_memory: see :func:`matching_gradients`.
+    save_memory: see :func:`labkit.distill.trajectory_matching.matching_gradients`.
     keep: iterations after which the images are kept; 0 is the start.
+    plan: the fields of :class:`Plan`; ``window`` must be given.
     Raises ValueError for a window that is empty or reaches beyond the trajectories, an upper_start outside
     the window or without expand_iters, and steps, iterations or expert_epochs below 1; FloatingPointError
     where the loss of an iteration is not finite.
     """
-    _check(trajectories, window, upper_start, expand_iters, expert_epochs, steps, iterations)
-    images, logits = (each.detach().clone().requires_grad_() for each in start[:2])
-    logits.requires_grad_(learn_labels)
-    rate = torch.tensor(lr, device=images.device, requires_grad=True)
-    make = [optimizer or partial(torch.optim.SGD, momentum=each) for each in (0.5, 0.9, 0.5)]
-    learnt = [(images, lr_images, make[0]), (logits, lr_logits, make[1]), (rate, lr_lr, make[2])]
-    steppers = [make([each], lr=value) for each, value, make in learnt if each.requires_grad]
-    parameters = [each for each, _, _ in learnt if each.requires_grad]
-    apply, keep = functional(model), frozenset(keep)
-    seen = {0: start.images.clone()} if 0 in keep else {}
-    losses, starts, skipped = [], [], 0
-    for iteration in range(iterations):
-        hi = upper_bound(iteration, window[1], start=upper_start, over=expand_iters)
-        expert = int(torch.randint(len(trajectories), (1,), generator=generator))
-        epoch = int(torch.randint(window[0], hi, (1,), generator=generator))
-        begin, target = trajectories[expert, epoch], trajectories[expert, epoch + expert_epochs]
-        batches = _batches(len(images), batch_size, steps, generator)
+    run, apply = Run(trajectories, start, Plan(**plan), keep, generator), functional(model)
+    for _ in range(run.plan.iterations):
+        begin, target, batches = run.draw()
         if save_memory:
-            loss, found = matching_gradients(apply, begin, target, images, logits, rate, batches)
+            made = (run.images, run.logits, run.lr)
+            loss, found = matching_gradients(apply, begin, target, *made, batches)
         else:
-            reached = unroll(apply, begin, images, logits, rate, batches)
+            reached = unroll(apply, begin, run.images, run.logits, run.lr, batches)
             loss = matching_loss(reached, begin, target)
-            found = torch.autograd.grad(loss, parameters)
-        value = loss.item()
-        if not value < float("inf"):
-            raise FloatingPointError(f"the matching loss is {value} at iteration {iteration}; lower lr")
-        if value <= skip:
-            for parameter, gradient, stepper in zip(parameters, found, steppers, strict=True):
+            found = torch.autograd.grad(loss, run.parameters)
+        run.update(loss.item(), found)
+    return run.result()
+
+
+def distill_side_by_side(
+    model: nn.Module,
+    trajectories: Tensor,
+    starts: Sequence[Synthetic],
+    plans: Sequence[dict],
+    *,
+    keep: Iterable[int] = (),
+    generators: Sequence[torch.Generator],
+) -> list[Distilled]:
+    """Distil several sets of one size at once: what :func:`distill` gives for each, but for rounding.
+
+    With small networks a step is mostly the calling of operations; here each is called once for all sets.
+
+    starts: of as many images each.  plans: the fields of :class:`Plan` for each set.  generators: one for
+    each.  Every step takes the whole set.
+    Raises ValueError where sets, plans and generators are not as many, where shapes, steps or iterations
+    differ, or a batch is smaller than the set; else what :func:`distill` raises.
+    """
+    if not len(starts) == len(plans) == len(generators) > 0:
+        raise ValueError(
+            f"starts, plans and generators must be as many, and not none: "
+            f"{len(starts)}, {len(plans)}, {len(generators)}"
+        )
+    runs = [
+        Run(trajectories, start, Plan(**plan), keep, draws)
+        for start, plan, draws in zip(starts, plans, generators, strict=True)
+    ]
+    alike = {(run.images.shape, run.plan.steps, run.plan.iterations) for run in runs}
+    if len(alike) > 1 or any((run.plan.batch_size or len(run.images)) < len(run.images) for run in runs):
+        raise ValueError("sets side by side must have one shape, steps and iterations, and no batches")
+    apply = stacked(functional(model), len(runs))
+    parameters = [parameter for run in runs for parameter in run.parameters]
+    for _ in range(runs[0].plan.iterations):
+        begins, targets, batches = zip(*(run.draw() for run in runs), strict=True)
+        reached = unroll(
+            apply,
+            torch.stack(begins),
+            torch.stack([run.images for run in runs]),
+            torch.cat([run.logits for run in runs]),
+            len(runs) * torch.stack([run.lr for run in runs])[:, None],
+            batches[0],
+        )
+        losses = torch.stack([matching_loss(*ends) for ends in zip(reached, begins, targets, strict=True)])
+        found = iter(torch.autograd.grad(losses.sum(), parameters))
+        for run, loss in zip(runs, losses.tolist(), strict=True):
+            run.update(loss, [next(found) for _ in run.parameters])
+    return [run.result() for run in runs]
+
+
+class Run:
+    """One set while it is distilled: what is learnt, and how it went. :func:`distill` makes and uses it."""
+
+    def __init__(self, trajectories, start: Synthetic, plan: Plan, keep, generator):
+        _check(trajectories, plan)
+        self.trajectories, self.plan, self.keep, self.generator = (
+            trajectories,
+            plan,
+            frozenset(keep),
+            generator,
+        )
+        self.images, self.logits = (each.detach().clone().requires_grad_() for each in start[:2])
+        self.logits.requires_grad_(plan.learn_labels)
+        self.lr = torch.tensor(plan.lr, device=self.images.device, requires_grad=True)
+        learnt = [(self.images, plan.lr_images, 0.5), (self.logits, plan.lr_logits, 0.9)]
+        learnt = [each for each in [*learnt, (self.lr, plan.lr_lr, 0.5)] if each[0].requires_grad]
+        self.parameters = [parameter for parameter, _, _ in learnt]
+        self.steppers = [
+            (plan.optimizer or partial(torch.optim.SGD, momentum=momentum))([parameter], lr=lr)
+            for parameter, lr, momentum in learnt
+        ]
+        self.seen = {0: start.images.clone()} if 0 in self.keep else {}
+        self.losses, self.starts, self.skipped = [], [], 0
+
+    def draw(self) -> tuple[Tensor, Tensor, list]:
+        """Where the student starts, where the expert was later, and the student's batches."""
+        plan, draws = self.plan, {"generator": self.generator}
+        hi = upper_bound(len(self.losses), plan.window[1], start=plan.upper_start, over=plan.expand_iters)
+        expert = int(torch.randint(len(self.trajectories), (1,), **draws))
+        epoch = int(torch.randint(plan.window[0], hi, (1,), **draws))
+        self.starts.append(epoch)
+        begin, target = (
+            self.trajectories[expert, epoch],
+            self.trajectories[expert, epoch + plan.expert_epochs],
+        )
+        return begin, target, batches_of(len(self.images), plan.batch_size, plan.steps, self.generator)
+
+    def update(self, loss: float, gradients: Sequence[Tensor]) -> None:
+        """Learn from one iteration, if its loss is not too large."""
+        if not loss < float("inf"):
+            raise FloatingPointError(f"the matching loss is {loss} at iteration {len(self.losses)}; lower lr")
+        if loss <= self.plan.skip:
+            for parameter, gradient, stepper in zip(self.parameters, gradients, self.steppers, strict=True):
                 parameter.grad = gradient
                 stepper.step()
             with torch.no_grad():
-                rate.clamp_(min=LEAST_LR)
-        skipped += value > skip
-        losses.append(value)
-        starts.append(epoch)
-        if iteration + 1 in keep:
-            seen[iteration + 1] = images.detach().clone()
-    return Distilled(
-        images.detach(),
-        logits.detach(),
-        rate.item(),
-        torch.tensor(losses),
-        torch.tensor(starts),
-        skipped,
-        seen,
-    )
+                self.lr.clamp_(min=LEAST_LR)
+        self.skipped += loss > self.plan.skip
+        self.losses.append(loss)
+        if len(self.losses) in self.keep:
+            self.seen[len(self.losses)] = self.images.detach().clone()
+
+    def result(self) -> Distilled:
+        """What came of it."""
+        images, logits = self.images.detach(), self.logits.detach()
+        history = torch.tensor(self.losses), torch.tensor(self.starts)
+        return Distilled(images, logits, self.lr.item(), *history, self.skipped, self.seen)
 
 
-def _batches(count: int, size: int | None, steps: int, generator) -> list:
-    """One index per step: all images, or batches without replacement, epoch after epoch."""
-    if size is None or size >= count:
-        return [slice(None)] * steps
-    found = []
-    while len(found) < steps:
-        found += torch.randperm(count, generator=generator).split(size)
-    return found[:steps]
-
-
-def fresh_accuracies(
-    build: Callable[[int], nn.Module],
-    images: Tensor,
-    targets: Tensor,
-    test_images: Tensor,
-    test_labels: Tensor,
-    *,
-    lr: float,
-    steps: int,
-    batch_size: int = 256,
-    seeds: Sequence[int] = (0,),
-) -> list[float]:
-    """Test accuracy in percent of new networks trained on a set, one for each seed.
-
-    build: seed -> an untrained network.  images: float[S, ...].  targets: int64[S] or float[S, K].
-    lr: of plain gradient descent as in the student's steps; for a distilled set the one learnt with it.
-    """
-    found = []
-    for seed in seeds:
-        model = build(seed)
-        apply, weights = functional(model), flat(model)
-        for batch in _batches(len(images), batch_size, steps, generator(seed)):
-            weights = descend(apply, weights.requires_grad_(), images[batch], targets[batch], lr).detach()
-        with torch.no_grad():
-            guesses = torch.cat([apply(weights, part).argmax(dim=1) for part in test_images.split(1024)])
-        found.append(100 * (guesses.cpu() == test_labels.cpu()).double().mean().item())
-    return found
-
-
-def _check(trajectories, window, upper_start, expand_iters, expert_epochs, steps, iterations) -> None:
-    counts = {"steps": steps, "iterations": iterations, "expert_epochs": expert_epochs}
-    for name, value in counts.items():
-        if value < 1:
+def _check(trajectories: Tensor, plan: Plan) -> None:
+    for name in ("steps", "iterations", "expert_epochs"):
+        if (value := getattr(plan, name)) < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    (lo, hi), epochs = window, trajectories.shape[1] - 1
+    (lo, hi), epochs, upper = plan.window, trajectories.shape[1] - 1, plan.upper_start
     if not 0 <= lo < hi:
-        raise ValueError(f"window must be (lo, hi) with 0 <= lo < hi, got {window}")
-    if hi - 1 + expert_epochs > epochs:
+        raise ValueError(f"window must be (lo, hi) with 0 <= lo < hi, got {plan.window}")
+    if hi - 1 + plan.expert_epochs > epochs:
         raise ValueError(
-            f"window {window} and expert_epochs {expert_epochs} reach epoch {hi - 1 + expert_epochs}, "
-            f"the trajectories end at {epochs}"
+            f"window {plan.window} and expert_epochs {plan.expert_epochs} reach epoch "
+            f"{hi - 1 + plan.expert_epochs}, the trajectories end at {epochs}"
         )
-    if (upper_start is None) != (expand_iters is None):
+    if (upper is None) != (plan.expand_iters is None):
         raise ValueError("upper_start and expand_iters go together, one of them is missing")
-    if upper_start is not None and (not lo < upper_start <= hi or expand_iters < 1):
+    if upper is not None and (not lo < upper <= hi or plan.expand_iters < 1):
         raise ValueError(
             f"upper_start must lie in {lo + 1} to {hi} and expand_iters be 1 or more, "
-            f"got {upper_start} and {expand_iters}"
+            f"got {upper} and {plan.expand_iters}"
         )

@@ -9,15 +9,17 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 
 from labkit.seeding import generator, seeded
 
-__all__ = ["convnet", "descend", "expert_trajectories", "flat", "functional", "trajectory_file"]
+__all__ = ["Recording", "convnet", "descend", "expert_trajectories", "flat", "functional"]
+__all__ += ["stacked", "trajectory_file"]
 
 FORMAT = 1  # part of every key: raise it where the recording itself changes
 
@@ -54,6 +56,23 @@ def functional(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return apply
 
 
+def stacked(apply: Callable, count: int) -> Callable:
+    """The model as a function of the weights float[count, P] of so many networks, each on inputs of its own.
+
+    apply: see :func:`functional`.  What comes back takes inputs [count, B, ...] and gives outputs
+    [count * B, ...], network by network, so that :func:`descend` takes it in place of ``apply``: the loss
+    is then a mean over the networks too, so a step ``count`` times as large is that of each alone.
+
+    >>> layer = functional(nn.Linear(3, 2))
+    >>> stacked(layer, 5)(torch.rand(5, 8), torch.rand(5, 4, 3)).shape
+    torch.Size([20, 2])
+    """
+    if count == 1:
+        return lambda weights, inputs: apply(weights[0], inputs[0])
+    every = vmap(apply)
+    return lambda weights, inputs: every(weights, inputs).flatten(0, 1)
+
+
 def descend(
     apply: Callable[[Tensor, Tensor], Tensor],
     weights: Tensor,
@@ -77,28 +96,41 @@ def descend(
     return weights - lr * gradient
 
 
+class Recording(NamedTuple):
+    """How experts are trained: what :func:`expert_trajectories` and :func:`trajectory_file` take by name.
+
+    experts: how many.  epochs: of each.  lr, batch_size: of plain gradient descent.  seed: of expert 0;
+    expert e has ``seed + e``.
+    """
+
+    experts: int
+    epochs: int
+    lr: float = 0.01
+    batch_size: int = 256
+    seed: int = 0
+
+
 def expert_trajectories(
     build: Callable[[int], nn.Module],
     images: Tensor,
     labels: Tensor,
     *,
-    experts: int,
-    epochs: int,
-    lr: float = 0.01,
-    batch_size: int = 256,
-    seed: int = 0,
     folder=None,
+    together: int = 1,
+    **recording,
 ) -> Tensor:
     """Train experts on the real data: float[experts, epochs + 1, P], the weights before and after each epoch.
 
     Plain stochastic gradient descent without momentum, as in the published command, so that an epoch
     starts from weights and nothing else. An epoch has as many whole batches as there are.
 
-    build: seed -> an untrained network without buffers; expert e gets ``seed + e``.  images: float[N, ...].
-    labels: int64[N].
+    build: seed -> an untrained network without buffers.  images: float[N, ...].  labels: int64[N].
     folder: where trajectories are kept (:func:`trajectory_file`); read from there if they are there already,
     else recorded and written. None keeps nothing.  A file that is not whole counts as absent.
-    Raises ValueError for experts or epochs below 1.
+    together: how many are trained side by side, the same numbers but for rounding: several times as fast for
+    small networks, and as many times the memory.
+    recording: the fields of :class:`Recording`; ``experts`` and ``epochs`` must be given.
+    Raises ValueError for experts, epochs or together below 1.
 
     >>> from labkit import models
     >>> images, labels = torch.rand(8, 1, 8, 8), torch.arange(8) % 2
@@ -106,62 +138,61 @@ def expert_trajectories(
     >>> expert_trajectories(build, images, labels, experts=2, epochs=3, batch_size=4).shape
     torch.Size([2, 4, 270])
     """
-    if experts < 1 or epochs < 1:
-        raise ValueError(f"experts and epochs must be at least 1, got {experts} and {epochs}")
-    settings = {"experts": experts, "epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+    settings = Recording(**recording)
+    counts = settings.experts, settings.epochs, together
+    if min(counts) < 1:
+        raise ValueError("experts, epochs and together must be at least 1, got {}, {}, {}".format(*counts))
     if folder is None:
-        return _record(build, images, labels, **settings)
-    file = trajectory_file(folder, build, images, labels, **settings)
+        return _record(build, images, labels, settings, together)
+    file = trajectory_file(folder, build, images, labels, **recording)
     if (kept := _read(file)) is not None:
         return kept.to(images.device)
-    recorded = _record(build, images, labels, **settings)
+    recorded = _record(build, images, labels, settings, together)
     _write(file, recorded)
     return recorded
 
 
 def trajectory_file(
-    folder,
-    build: Callable[[int], nn.Module],
-    images: Tensor,
-    labels: Tensor,
-    *,
-    experts: int,
-    epochs: int,
-    lr: float = 0.01,
-    batch_size: int = 256,
-    seed: int = 0,
+    folder, build: Callable[[int], nn.Module], images: Tensor, labels: Tensor, **recording
 ) -> Path:
-    """The file that :func:`expert_trajectories` keeps its result in: the name is a hash.
+    """The file that :func:`expert_trajectories` keeps its result in, for the same arguments.
 
-    Of the data, the settings, the architecture and first weights of every expert.
+    Its name is a hash of the data, the :class:`Recording`, the architecture and first weights of all experts.
     """
-    digest = hashlib.sha256()
-    settings = [FORMAT, experts, epochs, lr, batch_size, seed, torch.__version__]
-    digest.update(json.dumps(settings).encode())
+    settings, digest = Recording(**recording), hashlib.sha256()
+    digest.update(json.dumps([FORMAT, *settings, torch.__version__]).encode())
     for each in (images, labels):
         digest.update(f"{each.dtype} {tuple(each.shape)}".encode())
         digest.update(each.detach().cpu().contiguous().numpy().tobytes())
-    for expert in range(experts):
-        model = build(seed + expert)
+    for expert in range(settings.experts):
+        model = build(settings.seed + expert)
         digest.update(repr(model).encode())
         digest.update(flat(model).cpu().numpy().tobytes())
     return Path(folder) / f"trajectories-{digest.hexdigest()[:16]}.safetensors"
 
 
-def _record(build, images, labels, *, experts, epochs, lr, batch_size, seed) -> Tensor:
-    size = min(batch_size, len(images))
-    recorded = []
-    for number in range(seed, seed + experts):
-        model = build(number).to(images.device)
-        apply, weights, order = functional(model), flat(model), generator(number)
+def _record(build, images, labels, settings: Recording, together: int) -> Tensor:
+    size, recorded = min(settings.batch_size, len(images)), []
+    numbers = torch.arange(settings.seed, settings.seed + settings.experts).split(together)
+    for group in (each.tolist() for each in numbers):
+        models = [build(number).to(images.device) for number in group]
+        apply = stacked(functional(models[0]), len(group))
+        weights, orders = torch.stack([flat(model) for model in models]), [generator(each) for each in group]
         passed = [weights]
-        for _ in range(epochs):
-            shuffled = torch.randperm(len(images), generator=order).to(images.device)
-            for batch in shuffled[: len(images) // size * size].split(size):
-                weights = descend(apply, weights.requires_grad_(), images[batch], labels[batch], lr).detach()
+        for _ in range(settings.epochs):
+            shuffled = torch.stack([torch.randperm(len(images), generator=order) for order in orders])
+            for batch in shuffled[:, : len(images) // size * size].to(images.device).split(size, dim=1):
+                # The loss is a mean over the group too; so many times the step undoes that.
+                weights = descend(
+                    apply,
+                    weights.requires_grad_(),
+                    images[batch],
+                    labels[batch].flatten(),
+                    len(group) * settings.lr,
+                ).detach()
             passed.append(weights)
-        recorded.append(torch.stack(passed).detach())
-    return torch.stack(recorded)
+        recorded.append(torch.stack(passed, dim=1).detach())
+    return torch.cat(recorded)
 
 
 def _read(file: Path) -> Tensor | None:

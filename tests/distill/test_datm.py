@@ -5,13 +5,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from labkit import models, training
-from labkit.distill import datm, trajectories
+from labkit.distill import datm, trajectories, trajectory_matching
 from labkit.distill.datm import (
     Synthetic,
     fresh_accuracies,
     hard_logits,
     initial_set,
-    matching_loss,
     upper_bound,
     window_for,
 )
@@ -23,6 +22,7 @@ from labkit.distill.trajectories import (
     functional,
     trajectory_file,
 )
+from labkit.distill.trajectory_matching import batches_of, matching_loss
 
 CLASSES = 3
 BATCHES = [torch.tensor([0, 1, 2]), torch.tensor([3, 4]), slice(None)]
@@ -31,12 +31,12 @@ BATCHES = [torch.tensor([0, 1, 2]), torch.tensor([3, 4]), slice(None)]
 @pytest.fixture
 def unroll():
     """The functions under test; a reader's own version runs through the same tests."""
-    return datm.unroll
+    return trajectory_matching.unroll
 
 
 @pytest.fixture
 def matching_gradients():
-    return datm.matching_gradients
+    return trajectory_matching.matching_gradients
 
 
 @pytest.fixture
@@ -203,7 +203,9 @@ def test_gradients_step_by_step_are_those_of_the_whole(matching_gradients, label
         target = begin + torch.randn(len(begin), generator=generator(1), dtype=lr.dtype)
     learnt = [each.requires_grad_() for each in ((images, logits, lr) if labels else (images, lr))]
     apply = functional(network)
-    whole = matching_loss(datm.unroll(apply, begin, images, logits, lr, BATCHES), begin, target)
+    whole = matching_loss(
+        trajectory_matching.unroll(apply, begin, images, logits, lr, BATCHES), begin, target
+    )
     value, found = matching_gradients(apply, begin, target, images, logits, lr, BATCHES)
     torch.testing.assert_close(value, whole.detach())
     for each, wanted in zip(found, torch.autograd.grad(whole, learnt), strict=True):
@@ -258,7 +260,7 @@ def test_the_first_update_is_that_of_the_published_optimizers(distill):
     parts = [each.clone().requires_grad_() for each in (start.images, start.logits, torch.tensor(0.3))]
     speeds = [torch.zeros_like(each) for each in parts]
     for iterations in (1, 2):
-        reached = datm.unroll(functional(build(0)), recorded[0, 1], *parts, [slice(None)] * 3)
+        reached = trajectory_matching.unroll(functional(build(0)), recorded[0, 1], *parts, [slice(None)] * 3)
         loss = matching_loss(reached, recorded[0, 1], recorded[0, 3])
         gradients = torch.autograd.grad(loss, parts)
         with torch.no_grad():
@@ -279,6 +281,45 @@ def test_save_memory_changes_nothing_else(distill):
     )
     torch.testing.assert_close(plain.images, lean.images, atol=1e-4, rtol=1e-4)
     assert plain.lr == pytest.approx(lean.lr, rel=1e-4)
+
+
+def test_sets_side_by_side_are_those_one_by_one(distill):
+    """Windows, labels kept or learnt, threshold and step size differ; each set is what it is alone."""
+    recorded = experts()
+    start = beginning(recorded)
+    hard = start._replace(logits=hard_logits(start.labels, CLASSES))
+    starts = [start, hard, start]
+    plans = [
+        QUICK | {"window": (0, 3), "lr_images": 0.02},
+        QUICK | {"learn_labels": False, "lr": 0.1},
+        QUICK | {"skip": 1e-9},
+    ]
+    found = datm.distill_side_by_side(
+        build(0), recorded, starts, plans, keep=(0, 5), generators=[generator(i) for i in range(3)]
+    )
+    for i, (one, begin, plan) in enumerate(zip(found, starts, plans, strict=True)):
+        alone = distill(build(0), recorded, begin, **plan, keep=(0, 5), generator=generator(i))
+        assert torch.equal(one.starts, alone.starts) and one.skipped == alone.skipped
+        for name in ("images", "logits", "losses"):
+            torch.testing.assert_close(getattr(one, name), getattr(alone, name), atol=1e-4, rtol=1e-4)
+        assert one.lr == pytest.approx(alone.lr, rel=1e-4)
+        torch.testing.assert_close(one.seen[5], alone.seen[5], atol=1e-4, rtol=1e-4)
+    assert found[2].skipped == 12 and torch.equal(found[1].logits, hard.logits)
+
+
+@pytest.mark.parametrize(
+    ("plans", "said"),
+    [
+        ([QUICK], "must be as many, and not none: 2, 1, 2"),
+        ([QUICK, QUICK | {"steps": 3}], "must have one shape, steps and iterations"),
+        ([QUICK, QUICK | {"batch_size": 4}], "no batches"),
+    ],
+)
+def test_sets_side_by_side_must_fit_together(plans, said):
+    recorded = experts()
+    starts = [beginning(recorded)] * 2
+    with pytest.raises(ValueError, match=said):
+        datm.distill_side_by_side(build(0), recorded, starts, plans, generators=[generator(), generator()])
 
 
 def test_starts_fill_the_window_and_follow_its_end(distill):
@@ -354,10 +395,10 @@ def test_the_initial_set_against_its_definition():
 
 
 def test_batches_cover_the_set_before_they_repeat():
-    found = datm._batches(7, 3, 5, generator())
+    found = batches_of(7, 3, 5, generator())
     assert [len(each) for each in found] == [3, 3, 1, 3, 3]
     assert sorted(torch.cat(found[:3]).tolist()) == list(range(7))
-    assert datm._batches(7, 7, 2, None) == datm._batches(7, None, 2, None) == [slice(None)] * 2
+    assert batches_of(7, 7, 2, None) == batches_of(7, None, 2, None) == [slice(None)] * 2
 
 
 def test_windows_by_set_size():
@@ -381,6 +422,28 @@ def test_fresh_networks_are_trained_by_plain_gradient_descent_on_the_targets():
     assert fresh_accuracies(
         build, inputs, labels, inputs, labels, lr=0.3, steps=5, batch_size=60, seeds=[4]
     ) == [found]
+
+
+@pytest.mark.parametrize("together", [2, 3, 9])
+def test_experts_trained_side_by_side_are_those_one_by_one(together):
+    settings = {"experts": 3, "epochs": 4, "lr": 0.3, "batch_size": 16}
+    alone = expert_trajectories(build, *clusters(), **settings)
+    found = expert_trajectories(build, *clusters(), together=together, **settings)
+    torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(alone[0], alone[1])
+
+
+def test_networks_trained_side_by_side_are_those_one_by_one():
+    """In batches too, whose order is each network's own."""
+    inputs, labels = clusters(200)
+    settings = {"lr": 0.3, "steps": 9, "batch_size": 16}
+    several, alone = (
+        [fresh_accuracies(build, *clusters(50), inputs, labels, **settings, seeds=each) for each in groups]
+        for groups in ([[3, 4, 5]], [[3], [4], [5]])
+    )
+    assert several[0] == pytest.approx([each for [each] in alone]) and len(set(several[0])) > 1
+    with pytest.raises(ValueError, match="seeds must not be empty"):
+        fresh_accuracies(build, *clusters(50), inputs, labels, **settings, seeds=[])
 
 
 def test_a_distilled_set_teaches_a_new_network_more_than_its_start(distill):
@@ -434,7 +497,7 @@ def trained(images, targets, lr):
         ),
         (lambda r, s: window_for(0, 100), "must be 1 or more"),
         (lambda r, s: window_for(1, 100, {}), "must be 1 or more"),
-        (lambda r, s: experts(epochs=0), "experts and epochs must be at least 1"),
+        (lambda r, s: experts(epochs=0), "experts, epochs and together must be at least 1"),
         (lambda r, s: convnet(2, image_size=4), "depth must fit images of 4 pixels"),
     ],
 )
