@@ -161,7 +161,7 @@ def importance_gradient(
     size, known = len(weights), np.append(weights, 0.0)  # number -1, which is no document, has weight 0
 
     def part(at):
-        ids = np.ascontiguousarray(sources[at : at + CHUNK].T)
+        ids = np.ascontiguousarray(sources[at : at + CHUNK].T).astype(np.intp, casting="same_kind")
         u = np.ascontiguousarray(utilities[at : at + CHUNK].T, dtype=np.float64)
         gradient = _exchange(u, known[ids], k, epsilon)
         return np.bincount(ids.ravel() + 1, weights=gradient.ravel(), minlength=size + 1)[1:]

@@ -114,8 +114,7 @@ def hit_rate(sources, utilities, *, n_sources: int, default: float = 0.5) -> np.
             f"sources and utilities must be of one shape, got {sources.shape}, {utilities.shape}"
         )
     _check_ids(sources, n_sources)
-    counts = np.bincount(sources.ravel() + 1, minlength=n_sources + 1)[1:]
-    sums = np.bincount(sources.ravel() + 1, weights=utilities.ravel(), minlength=n_sources + 1)[1:]
+    counts, sums = _count(sources, n_sources), _count(sources, n_sources, utilities)
     return np.where(counts > 0, sums / np.maximum(counts, 1), default)
 
 
@@ -136,7 +135,13 @@ def leave_one_out(sources, answers, correct, *, n_sources: int, k: int) -> np.nd
 def _seen(sources, n_sources: int) -> np.ndarray:
     sources = np.asarray(sources)
     _check_ids(sources, n_sources)
-    return np.bincount(sources.ravel() + 1, minlength=n_sources + 1)[1:] > 0
+    return _count(sources, n_sources) > 0
+
+
+def _count(sources: np.ndarray, n_sources: int, each: np.ndarray | None = None) -> np.ndarray:
+    """How many documents each source has, or the sum of a number that each has."""
+    shifted = sources.ravel().astype(np.intp, casting="same_kind") + 1
+    return np.bincount(shifted, None if each is None else each.ravel(), minlength=n_sources + 1)[1:]
 
 
 def _check_ids(sources: np.ndarray, n_sources: int) -> None:
