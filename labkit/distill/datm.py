@@ -140,7 +140,7 @@ def distill(
     """Optimize a synthetic set so that training on it moves weights where the experts' went.
 
     model: the architecture.  trajectories: float[E, epochs + 1, P].  start: the set to begin from.
-    save_memory: see :func:`labkit.distill.trajectory_matching.matching_gradients`.
+    save_memory: see ``matching_gradients`` in ``labkit.distill.trajectory_matching``.
     keep: iterations after which the images are kept; 0 is the start.
     plan: the fields of :class:`Plan`; ``window`` must be given.
     Raises ValueError for a window that is empty or reaches beyond the trajectories, an upper_start outside

@@ -191,7 +191,7 @@ def fit(model: nn.Module, encoded: Encoded, wanted: Tensor, **settings) -> train
 def packed(inputs: Sequence[Encoded], wanted: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Inputs and sentences of several models, at one length, for training them side by side.
 
-    They are the rows and labels of :func:`labkit.pretrain.side_by_side.fit_side_by_side`.
+    They are the rows and labels of ``fit_side_by_side`` in ``labkit.pretrain.side_by_side``.
     """
     read, said = max(each.tokens.shape[1] for each in inputs), max(each.shape[1] for each in wanted)
     rows = [torch.stack(each, dim=1) for each in inputs]  # the mask hides padding, whatever its token

@@ -75,9 +75,9 @@ def token_scores(
 
 
 def precision_omega(references: Sequence[Span], chunks: Sequence[Span]) -> float:
-    """The precision of a perfect retriever: |R| over the size of all chunks that hold a token of R.
+    """The precision of a perfect retriever: of all chunks that hold a needed token, the share needed.
 
-    A chunk that only touches a reference holds none of it. Tokens of R that no chunk holds count for
+    A chunk that only touches a reference holds none of it. Needed tokens that no chunk holds count for
     nothing, above or below.  Raises ValueError for no references, an empty span, or no chunk that fits.
 
     >>> precision_omega([(2, 6)], [(0, 4), (4, 8), (8, 12)])
