@@ -25,6 +25,7 @@ _LAZY = {
     "llm": "labkit.llm",
     "models": "labkit.models",
     "papers": "labkit.papers",
+    "retrieval": "labkit.retrieval",
     "seeding": "labkit.seeding",
     "setup": "labkit.notebook:setup",
     "show": "labkit.show",
