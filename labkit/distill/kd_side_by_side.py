@@ -99,9 +99,8 @@ def distill_side_by_side(
         last = int(kept.any(0).any(0).nonzero().max()) + 1  # what comes later cannot matter
         kept, aim = kept[..., :last], tokens[..., 1 : last + 1]
         most = int(kept.sum(-1).max())
-        places = kept.int().argsort(dim=-1, descending=True, stable=True)[
-            ..., :most
-        ]  # those that count first
+        # Those that count come first.
+        places = kept.int().argsort(dim=-1, descending=True, stable=True)[..., :most]
         counted, aim = kept.gather(-1, places), aim.gather(-1, places)
         if soft:
             aim = F.one_hot(aim, students[0].config.vocab_size).float()
